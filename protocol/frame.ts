@@ -1,0 +1,125 @@
+// Bytes <-> length-prefixed frames, in place: a frame that lies whole in one chunk is handed out where it lies.
+//
+// Between a transport's chunks and whoever reads frames. Knows a frame's length and nothing of what is in it. The
+// length is checked before anything is allocated, and the buffer of a partial frame grows with the bytes that came,
+// not with those that were claimed. After an error it must not be used again: there is no resynchronising.
+
+import { copyBytes } from './bytes.ts'
+import { ProtocolError } from './errors.ts'
+import { FRAME_HEADER_BYTES } from './limits.ts'
+import { Status } from './messages.ts'
+import { readUint32 } from './wire.ts'
+
+/** First size of a partial frame's buffer, in bytes. */
+const PARTIAL_BYTES_MIN = 1024
+const NO_BYTES = Buffer.alloc(0)
+
+/**
+ * Gets the payload of a frame, from `at` to `end`; the bytes are only lent until it returns.
+ * Returns false to stop after this frame: the rest is held until `resume`.
+ */
+export type OnFrame = (bytes: Uint8Array, at: number, end: number) => boolean
+
+export class FrameReader {
+  /** Longest payload accepted, in bytes; may be changed between frames. */
+  frameBytesMax: number
+  readonly #onFrame: OnFrame
+  /** A frame that has begun, its header included. */
+  #partial: Buffer = NO_BYTES
+  #partialBytes = 0
+  /** Chunks that came, or were left, after onFrame said stop. */
+  #held: Uint8Array[] = []
+  #stopped = false
+
+  constructor(frameBytesMax: number, onFrame: OnFrame) {
+    this.frameBytesMax = frameBytesMax
+    this.#onFrame = onFrame
+  }
+
+  /** Bytes kept here: of a frame that is not whole yet, and of chunks held back. */
+  get bufferedBytes(): number {
+    let bytes = this.#partial.length
+    for (const chunk of this.#held) bytes += chunk.length
+    return bytes
+  }
+
+  /** Whether a frame has begun and not ended. */
+  get isMidFrame(): boolean {
+    return this.#partialBytes > 0
+  }
+
+  /** Takes the next bytes of the stream. The chunk is not kept, unless frames are held back. Throws ProtocolError. */
+  push(chunk: Uint8Array): void {
+    if (this.#stopped) this.#held.push(chunk)
+    else this.#read(chunk)
+  }
+
+  /** Goes on after onFrame said stop. */
+  resume(): void {
+    this.#stopped = false
+    const held = this.#held
+    this.#held = []
+    for (const chunk of held) this.push(chunk)
+  }
+
+  #read(chunk: Uint8Array): void {
+    let at = this.#partialBytes === 0 ? 0 : this.#continuePartial(chunk)
+    while (chunk.length - at >= FRAME_HEADER_BYTES && !this.#stopped) {
+      const end = at + FRAME_HEADER_BYTES + this.#checkedLength(chunk, at)
+      if (end > chunk.length) break
+      this.#stopped = !this.#onFrame(chunk, at + FRAME_HEADER_BYTES, end)
+      at = end
+    }
+    if (at === chunk.length) return
+    if (this.#stopped) this.#held.push(chunk.subarray(at))
+    else this.#keep(chunk, at, chunk.length - at)
+  }
+
+  /** Fills up the frame that began in an earlier chunk; returns how much of this chunk belongs to it. */
+  #continuePartial(chunk: Uint8Array): number {
+    let at = 0
+    if (this.#partialBytes < FRAME_HEADER_BYTES) {
+      at = Math.min(FRAME_HEADER_BYTES - this.#partialBytes, chunk.length)
+      this.#keep(chunk, 0, at)
+      if (this.#partialBytes < FRAME_HEADER_BYTES) return at
+    }
+    const frameBytes = FRAME_HEADER_BYTES + this.#checkedLength(this.#partial, 0)
+    const part = Math.min(frameBytes - this.#partialBytes, chunk.length - at)
+    this.#keep(chunk, at, part)
+    if (this.#partialBytes === frameBytes) {
+      const frame = this.#partial
+      this.#partial = NO_BYTES
+      this.#partialBytes = 0
+      this.#stopped = !this.#onFrame(frame, FRAME_HEADER_BYTES, frameBytes)
+    }
+    return at + part
+  }
+
+  #keep(chunk: Uint8Array, at: number, length: number): void {
+    const bytes = this.#partialBytes + length
+    if (bytes > this.#partial.length) {
+      const grown = Buffer.allocUnsafeSlow(Math.max(bytes, PARTIAL_BYTES_MIN, this.#growth()))
+      copyBytes(this.#partial, 0, this.#partialBytes, grown, 0)
+      this.#partial = grown
+    }
+    copyBytes(chunk, at, length, this.#partial, this.#partialBytes)
+    this.#partialBytes = bytes
+  }
+
+  /** Twice what there is, but no more than the frame needs. */
+  #growth(): number {
+    if (this.#partialBytes < FRAME_HEADER_BYTES) return 0
+    return Math.min(this.#partial.length * 2, FRAME_HEADER_BYTES + readUint32(this.#partial, 0))
+  }
+
+  #checkedLength(bytes: Uint8Array, at: number): number {
+    const length = readUint32(bytes, at)
+    if (length > this.frameBytesMax)
+      throw new ProtocolError(
+        Status.FrameTooLarge,
+        `a frame of ${length} bytes is over this connection's limit of ${this.frameBytesMax}`,
+      )
+    if (length === 0) throw new ProtocolError(Status.Malformed, 'a frame of 0 bytes')
+    return length
+  }
+}

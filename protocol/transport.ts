@@ -1,0 +1,202 @@
+// A byte stream, from either end's view: a TCP (later TLS) socket, or two ends joined in memory.
+//
+// Between sockets and whoever reads chunks and writes replies; knows nothing of frames. This is the one place that
+// writes to a socket. A write is taken whole or kept: `write` says which, so that the caller knows whether it may use
+// the memory again.
+
+import type { Socket } from 'node:net'
+
+/** What happens on a transport; set once, before anything can happen. */
+export interface TransportEvents {
+  /** Bytes arrived; they are lent until it returns unless noted by the transport (sockets give them away). */
+  onChunk(chunk: Uint8Array): void
+  /** All that was kept has been sent. */
+  onDrain(): void
+  /** It is over; called exactly once. `error` is why, undefined after a regular end. */
+  onClose(error: Error | undefined): void
+}
+
+export interface Transport {
+  /** Who is at the other end, for logs and errors: `address:port` or `in memory`. */
+  readonly remote: string
+  /** Bytes kept because the other end does not take them. */
+  readonly unsentBytes: number
+  /** Begins delivery. */
+  open(events: TransportEvents): void
+  /** Returns true if the bytes are gone and the memory is the caller's again; false if the transport keeps it. */
+  write(bytes: Uint8Array): boolean
+  /** Stops and restarts the delivery of chunks; a few may still come after `pause`. */
+  pause(): void
+  resume(): void
+  /** Sends what is kept, then closes. */
+  end(): void
+  /** Closes at once. */
+  destroy(error?: Error): void
+}
+
+/** How long a connection that we ended may take to be closed by the other side, in ms. */
+const LINGER_MS = 1000
+
+export class SocketTransport implements Transport {
+  readonly remote: string
+  readonly #socket: Socket
+
+  /** Takes the socket over: connected, nobody else reads or writes it. */
+  constructor(socket: Socket) {
+    this.#socket = socket
+    this.remote = `${socket.remoteAddress ?? '?'}:${socket.remotePort ?? '?'}`
+    socket.setNoDelay(true)
+  }
+
+  get unsentBytes(): number {
+    return this.#socket.writableLength
+  }
+
+  open(events: TransportEvents): void {
+    let error: Error | undefined
+    this.#socket.on('data', events.onChunk)
+    this.#socket.on('drain', events.onDrain)
+    this.#socket.on('error', (reason) => {
+      error = reason
+    })
+    this.#socket.on('close', () => events.onClose(error))
+  }
+
+  write(bytes: Uint8Array): boolean {
+    this.#socket.write(bytes)
+    // Node tries the system call at once: nothing is queued if the kernel took it all.
+    return this.#socket.writableLength === 0
+  }
+
+  pause(): void {
+    this.#socket.pause()
+  }
+
+  resume(): void {
+    this.#socket.resume()
+  }
+
+  end(): void {
+    const socket = this.#socket
+    if (socket.destroyed) return
+    socket.end()
+    // Closing with unread bytes in the receive buffer would reset the connection, and our last words with it: so
+    // whatever still comes is read and ignored for a moment.
+    socket.resume()
+    const timer = setTimeout(() => socket.destroy(), LINGER_MS)
+    timer.unref()
+    socket.once('close', () => clearTimeout(timer))
+  }
+
+  destroy(error?: Error): void {
+    this.#socket.destroy(error)
+  }
+}
+
+/** How much one end keeps for the other before `unsentBytes` is felt: nothing blocks below it. */
+class MemoryTransport implements Transport {
+  readonly remote = 'in memory'
+  other: MemoryTransport | undefined
+  #events: TransportEvents | undefined
+  /** Chunks on their way to this end. */
+  #inbox: Uint8Array[] = []
+  #inboxBytes = 0
+  #state: 'flowing' | 'paused' | 'ending' | 'closed' = 'flowing'
+  #scheduled = false
+
+  get unsentBytes(): number {
+    return this.other?.inboxBytes ?? 0
+  }
+
+  get inboxBytes(): number {
+    return this.#inboxBytes
+  }
+
+  open(events: TransportEvents): void {
+    this.#events = events
+    this.#schedule()
+  }
+
+  write(bytes: Uint8Array): boolean {
+    if (this.#state === 'closed' || this.#state === 'ending') return true
+    this.other?.accept(Buffer.from(bytes))
+    return true
+  }
+
+  /** Takes a chunk, which nobody else will change. */
+  accept(chunk: Uint8Array): void {
+    if (this.#state === 'closed') return
+    this.#inbox.push(chunk)
+    this.#inboxBytes += chunk.length
+    this.#schedule()
+  }
+
+  pause(): void {
+    if (this.#state === 'flowing') this.#state = 'paused'
+  }
+
+  resume(): void {
+    if (this.#state !== 'paused') return
+    this.#state = 'flowing'
+    this.#schedule()
+  }
+
+  end(): void {
+    if (this.#state === 'closed' || this.#state === 'ending') return
+    this.#state = 'ending'
+    this.other?.endedByOther()
+    this.#close(undefined)
+  }
+
+  destroy(error?: Error): void {
+    this.other?.endedByOther()
+    this.#close(error)
+  }
+
+  /** The other end is gone: what is on its way still arrives. */
+  endedByOther(): void {
+    if (this.#state === 'closed') return
+    this.#state = 'ending'
+    this.#schedule()
+  }
+
+  #schedule(): void {
+    if (this.#scheduled || this.#events === undefined) return
+    this.#scheduled = true
+    queueMicrotask(() => this.#deliver())
+  }
+
+  #deliver(): void {
+    this.#scheduled = false
+    while (this.#inbox.length > 0 && (this.#state === 'flowing' || this.#state === 'ending')) {
+      const chunk = this.#inbox.shift() as Uint8Array
+      this.#inboxBytes -= chunk.length
+      this.#events?.onChunk(chunk)
+    }
+    if (this.#inbox.length > 0) return
+    this.other?.drained()
+    if (this.#state === 'ending') this.#close(undefined)
+  }
+
+  drained(): void {
+    if (this.#state !== 'closed') this.#events?.onDrain()
+  }
+
+  #close(error: Error | undefined): void {
+    if (this.#state === 'closed') return
+    this.#state = 'closed'
+    this.#inbox = []
+    this.#inboxBytes = 0
+    const events = this.#events
+    if (events !== undefined) queueMicrotask(() => events.onClose(error))
+  }
+}
+
+/** Two ends of a stream within this process; bytes are copied on their way, delivery is never synchronous. */
+export function memoryTransports(): [Transport, Transport] {
+  const one = new MemoryTransport()
+  const two = new MemoryTransport()
+  one.other = two
+  two.other = one
+  return [one, two]
+}

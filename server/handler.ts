@@ -1,0 +1,15 @@
+// What a handler is, to sessions that call it and to the files that make some.
+
+import type { Reader } from '../protocol/wire.ts'
+import type { Output } from './output.ts'
+
+/** What a handler may ask of the connection its request came from. */
+export interface Requester {
+  /** HELLO's client name. */
+  clientName: string
+  /** Sends what is written and closes. */
+  quit(): void
+}
+
+/** Reads one request, changes what it asks for, writes one reply. Synchronous; throws ProtocolError before any change. */
+export type Handler = (request: Reader, output: Output, requester: Requester) => void

@@ -1,0 +1,53 @@
+// Where reply bytes are made: one buffer that serves all connections, lent to one of them for the length of a chunk.
+//
+// Between the handlers, which write replies, and a transport, which gets them in one write per chunk (or one per full
+// buffer). Only when a socket does not take it all does it keep the buffer, and the next connection gets a fresh one.
+
+import type { Transport } from '../protocol/transport.ts'
+import { Writer } from '../protocol/wire.ts'
+
+/** Replies of a chunk are written at the latest when they fill this. Larger replies get a buffer of their own. */
+export const OUTPUT_BUFFER_BYTES = 64 * 1024
+
+export class Output extends Writer {
+  /** What the borrower's transport could not send, in bytes; as of the last lend or flush. */
+  unsentBytes = 0
+  /** All bytes ever handed to transports. */
+  sentBytes = 0
+  #standard: Buffer
+  #borrower: Transport | undefined
+
+  constructor() {
+    super(OUTPUT_BUFFER_BYTES)
+    this.#standard = this.bytes
+  }
+
+  lend(transport: Transport): void {
+    this.#borrower = transport
+    this.unsentBytes = transport.unsentBytes
+  }
+
+  /** Makes room for a whole frame; to be called between frames. Inside one, `reserve` makes more. */
+  room(bytes: number): void {
+    if (this.at + bytes <= this.bytes.length) return
+    this.flush()
+    if (bytes > this.bytes.length) this.bytes = Buffer.allocUnsafeSlow(bytes)
+  }
+
+  /** Writes what was made to the borrower. */
+  flush(): void {
+    const transport = this.#borrower
+    if (this.at === 0 || transport === undefined) return
+    const length = this.at
+    this.at = 0
+    this.sentBytes += length
+    if (this.unsentBytes > 0) {
+      // It will wait in a queue anyway: a copy of the right size keeps the buffer here.
+      transport.write(Buffer.from(this.bytes.subarray(0, length)))
+    } else if (!transport.write(this.bytes.subarray(0, length)) && this.bytes === this.#standard) {
+      this.#standard = Buffer.allocUnsafeSlow(OUTPUT_BUFFER_BYTES)
+    }
+    this.bytes = this.#standard
+    this.unsentBytes = transport.unsentBytes
+  }
+}

@@ -1,0 +1,50 @@
+// Replies, or the parts that several have in common. Between the handlers and the bytes of `Output`.
+
+import { ProtocolError } from '../protocol/errors.ts'
+import { VERSION_BYTES } from '../protocol/limits.ts'
+import { Status } from '../protocol/messages.ts'
+import type { Reader } from '../protocol/wire.ts'
+import { type Keyspace, WriteOutcome } from './keyspace.ts'
+import type { Output } from './output.ts'
+
+/** Room for any reply but its texts, keys and values. */
+export const REPLY_HEAD_BYTES = 64
+
+/** Begins a reply with this many operands; the caller made room. Returns what `endFrame` wants. */
+export function beginReply(output: Output, request: Reader, status: Status, operands: number): number {
+  const start = output.beginFrame(2 + operands)
+  output.int(status)
+  output.int(request.id)
+  return start
+}
+
+export function replyStatus(output: Output, request: Reader, status: Status): void {
+  output.room(REPLY_HEAD_BYTES)
+  output.endFrame(beginReply(output, request, status, 0))
+}
+
+export function writeVersion(output: Output, keyspace: Keyspace, hlc: number): void {
+  output.binaryHead(VERSION_BYTES)
+  keyspace.writeVersion(hlc, output.bytes, output.at)
+  output.at += VERSION_BYTES
+}
+
+/** Milliseconds; nil for no end. */
+export function writeTtl(output: Output, ttlMs: number): void {
+  if (ttlMs === Number.POSITIVE_INFINITY) output.nil()
+  else output.int(ttlMs)
+}
+
+/** What a write that could not be done is answered with. `bytes`: of key and value. */
+export function refusal(outcome: WriteOutcome, bytes: number): ProtocolError {
+  if (outcome === WriteOutcome.NotInteger)
+    return new ProtocolError(
+      Status.NotInteger,
+      'the value is not an integer within ±(2^53 - 1), or the result would not be',
+    )
+  if (outcome === WriteOutcome.NotUtf8) return new ProtocolError(Status.BadOperand, 'a key is UTF-8 text')
+  return new ProtocolError(
+    Status.ValueTooLarge,
+    `a record of ${bytes} bytes does not fit into this server's memory limit`,
+  )
+}

@@ -1,0 +1,243 @@
+// One accepted connection: chunk -> frames -> handler -> replies.
+//
+// Between a transport and the handlers. It knows opcodes only as numbers and values not at all. It stops dispatching
+// when the other end does not read (at the output mark) and goes on when that has drained; it closes after an error
+// that leaves no way back, having said why. Everything synchronous; timers belong to the server, which calls `check`.
+//
+//   open ──(error, QUIT)──> ending ──> closed
+//     └──(transport closed, destroy)────^
+
+import { errorFacts, ProtocolError } from '../protocol/errors.ts'
+import { FrameReader } from '../protocol/frame.ts'
+import { FRAME_OVERHEAD_BYTES_MAX, PUSH_REQUEST_ID } from '../protocol/limits.ts'
+import { Opcode, Status } from '../protocol/messages.ts'
+import type { Transport, TransportEvents } from '../protocol/transport.ts'
+import { Reader } from '../protocol/wire.ts'
+import type { Handler, Requester } from './handler.ts'
+import type { Keyspace } from './keyspace.ts'
+import type { ResolvedServerOptions } from './options.ts'
+import { OUTPUT_BUFFER_BYTES, type Output } from './output.ts'
+import type { Counters } from './statistics.ts'
+
+/** What all sessions of a server share. */
+export interface SessionHost {
+  readonly options: ResolvedServerOptions
+  readonly handlers: readonly (Handler | undefined)[]
+  readonly keyspace: Keyspace
+  readonly output: Output
+  readonly counters: Counters
+  /** Bytes of partial frames and held chunks, and of unsent replies, over all sessions. */
+  readonly held: { partialBytes: number; unsentBytes: number }
+  now(): number
+  onClosed(session: Session, why: string): void
+}
+
+/** For whoever speaks text to the binary port. */
+const TEXT_REFUSAL = Buffer.from('binary protocol; use cache-shell, or --http-port\r\n')
+/** How a line of text begins, and no frame within the limits. */
+const TEXT = /^[\r\n\x20-\x7e]{4}/
+/** How a TLS handshake begins: nothing we could say would be understood. */
+const TLS_HANDSHAKE = '\x16\x03'
+
+export class Session implements TransportEvents, Requester {
+  clientName = ''
+  readonly transport: Transport
+  readonly #host: SessionHost
+  readonly #frames: FrameReader
+  readonly #reader = new Reader()
+  #state: 'open' | 'ending' | 'closed' = 'open'
+  /** Set while something is wrong with it; reported when it closes. */
+  #why = 'closed by the client'
+  #frameSeen = false
+  /** The first bytes of a connection before its first frame: they tell who is there. */
+  #firstBytes = ''
+  #paused = false
+  #helloSeen = false
+  #partialBytes = 0
+  #unsentBytes = 0
+  /** Since when the present partial frame, or the present unsent replies, have made no progress. */
+  #midFrameSinceMs = 0
+  #stalledSinceMs = 0
+  #lastUnsentBytes = 0
+  lastChunkMs = 0
+
+  constructor(transport: Transport, host: SessionHost) {
+    this.transport = transport
+    this.#host = host
+    this.#frames = new FrameReader(host.options.maxValueBytes + FRAME_OVERHEAD_BYTES_MAX, this.#onFrame)
+    transport.open({
+      onChunk: (chunk) => this.onChunk(chunk),
+      onDrain: () => this.onDrain(),
+      onClose: (error) => this.onClose(error),
+    })
+  }
+
+  onChunk(chunk: Uint8Array): void {
+    this.#host.counters.receivedBytes += chunk.length
+    if (this.#state === 'open') this.#dispatch(chunk)
+  }
+
+  /** Replies that had to wait are sent: goes on with the requests that had to wait. */
+  onDrain(): void {
+    if (this.#state === 'open') this.#dispatch(undefined)
+  }
+
+  onClose(error: Error | undefined): void {
+    if (this.#state === 'closed') return
+    if (error !== undefined) this.#why = error.message
+    this.#state = 'closed'
+    this.#host.held.partialBytes -= this.#partialBytes
+    this.#host.held.unsentBytes -= this.#unsentBytes
+    this.#host.onClosed(this, this.#why)
+  }
+
+  quit(): void {
+    this.#why = 'quit'
+    this.#state = 'ending'
+  }
+
+  /** Tells a client that said HELLO that this server goes away. */
+  announceDrain(): void {
+    if (this.#state !== 'open' || !this.#helloSeen) return
+    const { output } = this.#host
+    output.lend(this.transport)
+    writeError(output, PUSH_REQUEST_ID, Status.ShuttingDown, 'the server is shutting down')
+    output.flush()
+  }
+
+  /** Sends what is unsent, then closes. */
+  end(why: string): void {
+    if (this.#state === 'closed') return
+    this.#why = why
+    this.#state = 'ending'
+    this.transport.end()
+  }
+
+  destroy(why: string): void {
+    if (this.#state === 'closed') return
+    this.#why = why
+    this.transport.destroy()
+  }
+
+  /** Closes the connection if it has been in the middle of a frame, or not reading, for too long. */
+  check(nowMs: number): void {
+    const { options, counters } = this.#host
+    if (this.#unsentBytes > 0) this.#account()
+    const unsentBytes = this.transport.unsentBytes
+    if (unsentBytes === 0 || unsentBytes < this.#lastUnsentBytes) this.#stalledSinceMs = nowMs
+    this.#lastUnsentBytes = unsentBytes
+    if (unsentBytes > 0 && nowMs - this.#stalledSinceMs > options.outputStallMs) {
+      counters.closedSlow++
+      this.destroy(`${unsentBytes} unsent bytes made no progress for ${options.outputStallMs} ms`)
+    } else if (this.#frames.isMidFrame && nowMs - this.#midFrameSinceMs > options.frameTimeoutMs) {
+      counters.closedSlow++
+      this.destroy(`a frame was not complete within ${options.frameTimeoutMs} ms`)
+    }
+  }
+
+  #dispatch(chunk: Uint8Array | undefined): void {
+    const host = this.#host
+    const nowMs = host.now()
+    host.keyspace.nowMs = nowMs
+    this.lastChunkMs = nowMs
+    const wasMidFrame = this.#frames.isMidFrame
+    if (!this.#frameSeen && chunk !== undefined)
+      this.#firstBytes += Buffer.from(chunk.subarray(0, 4)).toString('latin1')
+    host.output.lend(this.transport)
+    try {
+      if (chunk === undefined) this.#frames.resume()
+      else this.#frames.push(chunk)
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error
+      this.#refuse(error)
+    }
+    host.output.flush()
+    if (this.#state === 'ending') this.transport.end()
+    else this.#pauseOrResume()
+    if (!wasMidFrame) this.#midFrameSinceMs = nowMs
+    if (
+      host.output.unsentBytes > 0 ||
+      this.#unsentBytes > 0 ||
+      this.#frames.isMidFrame ||
+      this.#partialBytes > 0
+    )
+      this.#account()
+  }
+
+  readonly #onFrame = (bytes: Uint8Array, at: number, end: number): boolean => {
+    const { handlers, counters, output, options } = this.#host
+    const reader = this.#reader
+    this.#frameSeen = true
+    const start = output.at
+    try {
+      reader.open(bytes, at, end)
+      const handler = handlers[reader.head]
+      if (handler === undefined)
+        throw new ProtocolError(Status.UnknownOpcode, `there is no opcode ${reader.head}`)
+      if (reader.id === PUSH_REQUEST_ID)
+        throw new ProtocolError(Status.Malformed, `request id ${PUSH_REQUEST_ID} is the server's`)
+      counters.requests[reader.head] = (counters.requests[reader.head] as number) + 1
+      if (reader.head === Opcode.Hello) this.#helloSeen = true
+      handler(reader, output, this)
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error
+      // Handlers throw before they write; a reply that was begun all the same would be half a frame.
+      if (output.at > start) output.at = start
+      writeError(output, reader.id, error.status, error.message)
+      if (errorFacts(error.status).closes) {
+        this.#why = error.message
+        this.#state = 'ending'
+      }
+    }
+    return this.#state === 'open' && output.unsentBytes < options.outputBytesMax
+  }
+
+  /** A frame that cannot be: says so, in the language of whoever is there, and closes. */
+  #refuse(error: ProtocolError): void {
+    this.#why = error.message
+    this.#state = 'ending'
+    if (!this.#frameSeen && TEXT.test(this.#firstBytes)) this.transport.write(TEXT_REFUSAL)
+    else if (this.#frameSeen || !this.#firstBytes.startsWith(TLS_HANDSHAKE))
+      writeError(this.#host.output, 0, error.status, error.message)
+  }
+
+  /** Reads on only while the other end reads too. */
+  #pauseOrResume(): void {
+    const saturated = this.#host.output.unsentBytes >= this.#host.options.outputBytesMax
+    if (saturated === this.#paused) return
+    this.#paused = saturated
+    if (saturated) this.transport.pause()
+    else this.transport.resume()
+  }
+
+  /** Keeps the server-wide sums of what is held for this connection, and closes it where they are exceeded. */
+  #account(): void {
+    const { held, options, counters } = this.#host
+    const partialBytes = this.#frames.bufferedBytes
+    const unsent = this.transport.unsentBytes
+    // A socket that does not take all keeps the whole buffer it was given.
+    const unsentBytes = unsent === 0 ? 0 : Math.max(unsent, OUTPUT_BUFFER_BYTES)
+    const partialGrew = partialBytes > this.#partialBytes
+    const unsentGrew = unsentBytes > this.#unsentBytes
+    held.partialBytes += partialBytes - this.#partialBytes
+    held.unsentBytes += unsentBytes - this.#unsentBytes
+    this.#partialBytes = partialBytes
+    this.#unsentBytes = unsentBytes
+    if (partialGrew && held.partialBytes > options.partialBytesMax) {
+      counters.closedSlow++
+      this.destroy(`incomplete frames of all connections exceed ${options.partialBytesMax} bytes`)
+    } else if (unsentGrew && held.unsentBytes > options.unsentBytesMax) {
+      counters.closedSlow++
+      this.destroy(`unsent replies of all connections exceed ${options.unsentBytesMax} bytes`)
+    }
+  }
+}
+
+function writeError(output: Output, id: number, status: Status, message: string): void {
+  output.room(64 + message.length * 3)
+  const start = output.beginFrame(3)
+  output.int(status)
+  output.int(id)
+  output.string(message)
+  output.endFrame(start)
+}

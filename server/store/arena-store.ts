@@ -1,0 +1,398 @@
+// The default store: records in arena memory, outside the JavaScript heap, so that neither garbage collection nor V8's
+// limits feel them.
+//
+// Between the handlers and arena memory: the policy. What a record looks like is told by arena-record.ts; an address of
+// arena memory is its slot. Room for n bytes is made by removing about n bytes of what is due, then of what was used
+// least recently, whatever their sizes: if the freed pieces lie apart, the new record is a chain of them, so that no
+// class of sizes ever owns memory.
+//
+// Invariant: a record stands in its index bucket, in one list (values by recency, markers by age), in the change log
+// at its sequence number, and in the expiry wheel iff it has an expiry. charged bytes ≤ bytesMax after every call.
+
+import { ArenaIndex } from './arena-index.ts'
+import { ArenaList } from './arena-list.ts'
+import { ArenaMemory } from './arena-memory.ts'
+import {
+  EXPIRY_AFTER,
+  EXPIRY_BEFORE,
+  FLAGS_SHIFT,
+  HASH,
+  KIND_MASK,
+  keyBytesOf,
+  TIMED,
+  TWO_32,
+  VALUE_BYTES,
+} from './arena-record.ts'
+import { ArenaRecords } from './arena-records.ts'
+import { ChangeLog } from './change-log.ts'
+import { chargeOf, TIMED_CHARGE_BYTES, timedBytesOf } from './charge.ts'
+import { ExpiryWheel } from './expiry.ts'
+import { KeyedHash } from './siphash.ts'
+import {
+  forgetFreely,
+  NO_SLOT,
+  type RecordHead,
+  RecordKind,
+  type Removal,
+  type Retention,
+  type Slot,
+  type Span,
+  type Store,
+  type StoreOptions,
+  type StoreStats,
+} from './store.ts'
+
+/** Empty buckets a scan passes at the most for each record it was asked for. */
+const SCAN_BUCKETS_PER_COUNT = 8
+
+export class ArenaStore implements Store {
+  retention: Retention = forgetFreely
+
+  readonly #entriesMax: number
+  readonly #bytesMax: number
+  readonly #hash: KeyedHash
+  readonly #memory: ArenaMemory
+  readonly #records: ArenaRecords
+  readonly #index: ArenaIndex
+  readonly #values: ArenaList
+  readonly #markers: ArenaList
+  readonly #log = new ChangeLog()
+  readonly #wheel: ExpiryWheel
+
+  #entries = 0
+  #ghosts = 0
+  #tombstones = 0
+  #dataBytes = 0
+  #chargedBytes = 0
+  #evictions = 0
+  #expirations = 0
+
+  /** What is stamped at or below it is invisible. */
+  #watermark = 0
+  /** The highest hlc ever put: a watermark at or above it leaves nothing. */
+  #hlcMax = 0
+  /** Where the purge of a flush has come to in the change log, and where it ends. */
+  #purgeSeq = 0
+  #purgeEndSeq = 0
+  /** Values not purged yet of a flush that left nothing: they no longer count as entries. */
+  #doomed = 0
+
+  constructor(options: StoreOptions) {
+    this.#entriesMax = options.entriesMax
+    this.#bytesMax = options.bytesMax
+    this.#hash = new KeyedHash(options.hashKey)
+    this.#memory = new ArenaMemory(options.bytesMax)
+    const records = new ArenaRecords(this.#memory)
+    this.#records = records
+    this.#index = new ArenaIndex(this.#memory)
+    this.#values = new ArenaList(this.#memory)
+    this.#markers = new ArenaList(this.#memory)
+    this.#wheel = new ExpiryWheel({
+      expiresAtMs: (slot) => records.expiresAtMs(slot),
+      next: (slot) => records.word(slot, EXPIRY_AFTER),
+      setNext: (slot, to) => records.setWord(slot, EXPIRY_AFTER, to),
+      prev: (slot) => records.word(slot, EXPIRY_BEFORE),
+      setPrev: (slot, to) => records.setWord(slot, EXPIRY_BEFORE, to),
+    })
+  }
+
+  hash(key: Span): number {
+    return this.#hash.hash(key.bytes, key.at, key.length)
+  }
+
+  find(hash: number, key: Span): Slot {
+    let slot = this.#index.first(hash)
+    while (slot !== NO_SLOT) {
+      if (this.#records.hash(slot) === hash && this.#records.keyEquals(slot, key)) return slot
+      slot = this.#index.next(slot)
+    }
+    return NO_SLOT
+  }
+
+  findLive(hash: number, key: Span, nowMs: number): Slot {
+    const slot = this.find(hash, key)
+    if (slot === NO_SLOT) return NO_SLOT
+    const word0 = this.#records.word(slot, 0)
+    // The usual record: a value without expiry, and no flush under way.
+    if ((word0 & (KIND_MASK | TIMED)) === 0 && this.#purgeSeq === this.#purgeEndSeq) return slot
+    if ((word0 & KIND_MASK) !== 0 || this.#isFlushed(slot)) return NO_SLOT
+    const expiresAtMs = this.#records.expiresAtMs(slot)
+    if (expiresAtMs === 0 || expiresAtMs > nowMs) return slot
+    this.#letGo(slot, 'expired')
+    return NO_SLOT
+  }
+
+  touch(slot: Slot): void {
+    if (this.#values.newest === slot) return
+    this.#values.remove(slot)
+    this.#values.addNewest(slot)
+  }
+
+  head(slot: Slot, into: RecordHead): void {
+    this.#records.head(slot, into)
+  }
+
+  kind(slot: Slot): RecordKind {
+    return this.#records.kind(slot)
+  }
+
+  flags(slot: Slot): number {
+    return (this.#records.word(slot, 0) >>> FLAGS_SHIFT) & 0xff
+  }
+
+  valueBytes(slot: Slot): number {
+    return this.#records.word(slot, VALUE_BYTES)
+  }
+
+  keyBytes(slot: Slot): number {
+    return keyBytesOf(this.#records.word(slot, 0))
+  }
+
+  expiresAtMs(slot: Slot): number {
+    return this.#records.expiresAtMs(slot)
+  }
+
+  copyValue(slot: Slot, target: Uint8Array, at: number): void {
+    this.#records.copyValue(slot, target, at)
+  }
+
+  copyKey(slot: Slot, target: Uint8Array, at: number): void {
+    this.#records.copyKey(slot, target, at)
+  }
+
+  put(hash: number, slot: Slot, key: Span, value: Span, head: RecordHead, nowMs: number): Slot {
+    const records = this.#records
+    const timing = head.expiresAtMs === 0 && head.lifetimeMs === 0 ? 0 : TIMED
+    const payloadBytes = key.length + value.length
+    if (slot !== NO_SLOT && this.#staysInPlace(slot, timing, payloadBytes, head)) {
+      this.#leave(slot)
+    } else {
+      const charge = chargeOf(key.length, value.length, timedBytesOf(head.expiresAtMs, head.lifetimeMs))
+      if (charge > this.#bytesMax) return NO_SLOT
+      if (slot !== NO_SLOT) this.#remove(slot)
+      slot = this.#makeRoom(charge, timing, payloadBytes, head.kind, nowMs)
+      if (slot === NO_SLOT) return NO_SLOT
+      this.#index.insert(hash, slot)
+    }
+    records.write(slot, hash, key, value, head)
+    records.setSeq(slot, this.#log.append(slot))
+    if (head.hlc > this.#hlcMax) this.#hlcMax = head.hlc
+    if (head.expiresAtMs !== 0) this.#wheel.add(slot, nowMs)
+    this.#enter(slot)
+    return slot
+  }
+
+  setExpiry(slot: Slot, expiresAtMs: number): void {
+    if (this.#records.expiresAtMs(slot) !== 0) this.#wheel.remove(slot)
+    this.#records.setExpiresAtMs(slot, expiresAtMs)
+    if (expiresAtMs !== 0) this.#wheel.add(slot)
+  }
+
+  strip(slot: Slot, kind: typeof RecordKind.Ghost | typeof RecordKind.Tombstone): void {
+    this.#leaveLists(slot)
+    this.#records.dropValue(slot)
+    if ((this.#records.word(slot, 0) & TIMED) !== 0) this.#records.setExpiresAtMs(slot, 0)
+    this.#records.setKind(slot, kind)
+    this.#enter(slot)
+  }
+
+  forget(slot: Slot, why: Removal): void {
+    if (why === 'evicted') this.#evictions++
+    else if (why === 'expired') this.#expirations++
+    this.#remove(slot)
+  }
+
+  flush(watermark: number): void {
+    if (watermark <= this.#watermark) return
+    this.#watermark = watermark
+    this.#purgeSeq = 0
+    this.#purgeEndSeq = this.#log.tailSeq
+    if (watermark >= this.#hlcMax) this.#doomed = this.#entries
+  }
+
+  sweep(nowMs: number, budget: number): number {
+    let done = this.#index.grow(budget)
+    done += this.#purge(budget - done)
+    while (done < budget) {
+      const slot = this.#wheel.nextDue(nowMs, budget - done)
+      done += this.#wheel.dealt
+      if (slot === NO_SLOT) break
+      this.#letGo(slot, 'expired')
+      done++
+    }
+    return done + this.#wheel.prepare(budget - done)
+  }
+
+  next(afterSeq: number): Slot {
+    let slot = this.#log.next(afterSeq)
+    while (slot !== NO_SLOT && this.#isFlushed(slot)) slot = this.#log.next(this.#records.seq(slot))
+    return slot
+  }
+
+  get tailSeq(): number {
+    return this.#log.tailSeq
+  }
+
+  scan(cursor: number, count: number, nowMs: number, visit: (slot: Slot) => void): number {
+    let position = Math.min(Math.max(0, Math.floor(cursor)), TWO_32)
+    let visited = 0
+    const onRecord = (slot: Slot) => {
+      if (!this.#isServable(slot, nowMs)) return
+      visited++
+      visit(slot)
+    }
+    for (let left = count * SCAN_BUCKETS_PER_COUNT; visited < count && left > 0; left--) {
+      if (position >= TWO_32) return 0
+      position = this.#index.visit(position, onRecord)
+    }
+    return position >= TWO_32 ? 0 : position
+  }
+
+  oldest(): Slot {
+    return this.#skipFlushed(this.#values.oldest)
+  }
+
+  newer(slot: Slot): Slot {
+    return this.#skipFlushed(this.#values.newer(slot))
+  }
+
+  stats(): StoreStats {
+    return {
+      entries: this.#entries - this.#doomed,
+      ghosts: this.#ghosts,
+      tombstones: this.#tombstones,
+      dataBytes: this.#dataBytes,
+      overheadBytes: this.#chargedBytes - this.#dataBytes,
+      usedBytes: this.#chargedBytes,
+      evictions: this.#evictions,
+      expirations: this.#expirations,
+    }
+  }
+
+  /** An overwrite in place needs the same memory and the same list; anything else makes a new record. */
+  #staysInPlace(slot: Slot, timing: typeof TIMED | 0, payloadBytes: number, head: RecordHead): boolean {
+    const sameList = (this.#records.kind(slot) === RecordKind.Value) === (head.kind === RecordKind.Value)
+    return sameList && this.#records.fitsInPlace(slot, timing, payloadBytes)
+  }
+
+  /** Memory for a new record, within the limits; NO_SLOT if there is nothing left to remove. */
+  #makeRoom(
+    charge: number,
+    timing: typeof TIMED | 0,
+    payloadBytes: number,
+    kind: RecordKind,
+    nowMs: number,
+  ): Slot {
+    if (kind === RecordKind.Value)
+      while (this.#entries >= this.#entriesMax) if (!this.#removeOne(nowMs)) return NO_SLOT
+    while (this.#chargedBytes + charge > this.#bytesMax) if (!this.#removeOne(nowMs)) return NO_SLOT
+    for (;;) {
+      const slot = this.#records.allocate(timing, payloadBytes)
+      if (slot !== NO_SLOT) return slot
+      if (!this.#removeOne(nowMs)) return NO_SLOT
+    }
+  }
+
+  /** What is due first, else the least recently used; false if there is no value left. */
+  #removeOne(nowMs: number): boolean {
+    const due = this.#wheel.nextDue(nowMs)
+    if (due !== NO_SLOT) {
+      this.#letGo(due, 'expired')
+      return true
+    }
+    const oldest = this.#values.oldest
+    if (oldest === NO_SLOT) return false
+    this.#letGo(oldest, 'evicted')
+    return true
+  }
+
+  /** A value goes: without a trace if replication allows it, else its version stays as a ghost. */
+  #letGo(slot: Slot, why: 'evicted' | 'expired'): void {
+    if (this.#isFlushed(slot)) {
+      this.forget(slot, 'flushed')
+    } else if (this.retention.mayForget(slot)) {
+      this.forget(slot, why)
+    } else {
+      if (why === 'evicted') this.#evictions++
+      else this.#expirations++
+      this.strip(slot, RecordKind.Ghost)
+    }
+  }
+
+  #purge(budget: number): number {
+    let done = 0
+    while (done < budget && this.#purgeSeq < this.#purgeEndSeq) {
+      const slot = this.#log.next(this.#purgeSeq)
+      done++
+      if (slot === NO_SLOT || this.#records.seq(slot) > this.#purgeEndSeq) {
+        this.#purgeSeq = this.#purgeEndSeq
+        this.#doomed = 0
+        break
+      }
+      this.#purgeSeq = this.#records.seq(slot)
+      if (this.#records.hlc(slot) <= this.#watermark) this.forget(slot, 'flushed')
+    }
+    return done
+  }
+
+  #isFlushed(slot: Slot): boolean {
+    return this.#purgeSeq < this.#purgeEndSeq && this.#records.hlc(slot) <= this.#watermark
+  }
+
+  #isServable(slot: Slot, nowMs: number): boolean {
+    if (this.#records.kind(slot) !== RecordKind.Value || this.#isFlushed(slot)) return false
+    const expiresAtMs = this.#records.expiresAtMs(slot)
+    return expiresAtMs === 0 || expiresAtMs > nowMs
+  }
+
+  #skipFlushed(slot: Slot): Slot {
+    while (slot !== NO_SLOT && this.#isFlushed(slot)) slot = this.#values.newer(slot)
+    return slot
+  }
+
+  #remove(slot: Slot): void {
+    this.#leave(slot)
+    this.#index.remove(this.#records.word(slot, HASH) | 0, slot)
+    this.#records.free(slot)
+  }
+
+  /** Into its list and the counts; its places in the change log and the wheel are its caller's business. */
+  #enter(slot: Slot): void {
+    const records = this.#records
+    const kind = records.kind(slot)
+    if (kind === RecordKind.Value) this.#values.addNewest(slot)
+    else this.#markers.addNewest(slot)
+    this.#count(slot, kind, 1)
+  }
+
+  #leave(slot: Slot): void {
+    this.#log.remove(this.#records.seq(slot))
+    this.#leaveLists(slot)
+  }
+
+  #leaveLists(slot: Slot): void {
+    const records = this.#records
+    const kind = records.kind(slot)
+    if (kind === RecordKind.Value) {
+      this.#values.remove(slot)
+      if (this.#doomed > 0 && records.hlc(slot) <= this.#watermark) this.#doomed--
+    } else {
+      this.#markers.remove(slot)
+    }
+    if (records.expiresAtMs(slot) !== 0) this.#wheel.remove(slot)
+    this.#count(slot, kind, -1)
+  }
+
+  #count(slot: Slot, kind: RecordKind, by: 1 | -1): void {
+    const word0 = this.#records.word(slot, 0)
+    const keyBytes = keyBytesOf(word0)
+    const valueBytes = this.#records.word(slot, VALUE_BYTES)
+    const timedBytes = (word0 & TIMED) === 0 ? 0 : TIMED_CHARGE_BYTES
+    this.#chargedBytes += by * chargeOf(keyBytes, valueBytes, timedBytes)
+    if (kind === RecordKind.Value) {
+      this.#entries += by
+      this.#dataBytes += by * (keyBytes + valueBytes)
+    } else if (kind === RecordKind.Ghost) this.#ghosts += by
+    else this.#tombstones += by
+  }
+}
