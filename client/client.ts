@@ -1,0 +1,460 @@
+// OrmucoCacheClient: what an application holds. Each method checks its arguments, writes one request and says how it
+// ends; ids, queues, deadlines and connections are the business of requests.ts.
+//
+// Nothing here blocks and nothing hangs: every call settles within its deadline. Reads and `store` fail open; `delete`,
+// `clear`, `touch` and `increment` reject, since an invalidation that silently did nothing is stale data.
+
+import { EventEmitter } from 'node:events'
+import type { CacheError } from '../protocol/errors.ts'
+import { TTL_MS_MAX } from '../protocol/limits.ts'
+import { Condition, Opcode, Want } from '../protocol/messages.ts'
+import { encodeValue } from '../protocol/value.ts'
+import {
+  type CallOptions,
+  callOptionNames,
+  checkCallOptions,
+  type Entry,
+  type IncrementOptions,
+  incrementOptionNames,
+  type Lookup,
+  type ReadOptions,
+  readOptionNames,
+  type StandardSchemaV1,
+  type Stored,
+  type StoreOptions,
+  storeOptionNames,
+  ttlMsOf,
+} from './calls.ts'
+import { dialStandalone, dialTcp } from './dial.ts'
+import { type ClientCounters, type Ends, makeEnds } from './ends.ts'
+import { versionBytes, writeKey } from './keys.ts'
+import { ManyKeys } from './many.ts'
+import { type ClientOptions, type ResolvedClientOptions, resolveClientOptions } from './options.ts'
+import { Call, type CallEnd, Requests } from './requests.ts'
+import { traceCommand } from './tracing.ts'
+
+export interface ClientEvents {
+  /** An outage begins: once, not per call. */
+  unavailable: [{ server: string; error: CacheError }]
+  /** It is over: what it cost. */
+  available: [{ server: string; outageMs: number; failedCalls: number }]
+  /** Emitted only if somebody listens. */
+  error: [Error]
+}
+
+/** What STATS answers; see interface docs for the sections. */
+export type ServerStats = Record<string, Record<string, unknown> | unknown[]>
+
+const CLOSE_TIMEOUT_MS = 2000
+const READ = { throws: false, failsFast: true }
+const STORE = { throws: false, failsFast: false }
+const CHANGE = { throws: true, failsFast: false }
+
+export class OrmucoCacheClient extends EventEmitter<ClientEvents> implements AsyncDisposable {
+  readonly mode: 'remote' | 'standalone'
+  readonly #options: ResolvedClientOptions
+  readonly #requests: Requests
+  readonly #counters: ClientCounters
+  readonly #ends: Ends
+  readonly #many: ManyKeys
+  #server: string
+  #unavailableBefore = 0
+
+  /**
+   * Connects at the first call, or by `connect`. Without servers, here or in SERVERS or SERVER_HOST, it is a cache of
+   * its own in this process. Throws TypeError or RangeError for options that cannot be.
+   */
+  constructor(options: ClientOptions = {}) {
+    super()
+    this.#options = resolveClientOptions(options)
+    const { servers } = this.#options
+    this.mode = servers.length === 0 ? 'standalone' : 'remote'
+    if (this.mode === 'standalone' && options.standalone === undefined)
+      this.#options.logger.warn(
+        'ormuco-cache: no servers, and no SERVERS or SERVER_HOST in the environment: this process has a cache of its own',
+      )
+    this.#counters = {
+      hits: 0,
+      misses: 0,
+      stored: 0,
+      conflicts: 0,
+      unavailable: 0,
+      timeouts: 0,
+      undecodable: 0,
+      schemaMismatches: 0,
+      outages: 0,
+      inFlight: 0,
+      pending: 0,
+    }
+    this.#server = this.mode === 'standalone' ? 'standalone' : servers.map(nameOf).join(', ')
+    const dial =
+      this.mode === 'standalone'
+        ? dialStandalone(this.#options.standalone)
+        : dialTcp(servers, (server) => {
+            this.#server = nameOf(server)
+          })
+    this.#requests = new Requests(
+      {
+        dial,
+        server: () => this.#server,
+        clientName: this.#options.name,
+        timeoutMs: this.#options.timeoutMs,
+        connectTimeoutMs: this.#options.connectTimeoutMs,
+        heartbeatMs: this.#options.heartbeatMs,
+        reconnect: this.#options.reconnect,
+        queueBytesMax: this.#options.queueBytesMax,
+      },
+      {
+        onUnavailable: (error) => this.#onUnavailable(error),
+        onAvailable: (_, outageMs) => this.#onAvailable(outageMs),
+      },
+    )
+    this.#ends = makeEnds(this.#counters, () => this.#requests.hello?.region ?? '')
+    this.#many = new ManyKeys(this.#requests, this.#ends, this.#counters)
+  }
+
+  /** Optional check at start-up: resolves when connected, rejects with a CacheError if that fails within the deadline. */
+  async connect(options?: CallOptions): Promise<this> {
+    if (options !== undefined) checkCallOptions(options, callOptionNames)
+    await this.#call(pingEnd, CHANGE, undefined, options, Opcode.Ping, 0, undefined)
+    return this
+  }
+
+  /** Stores a value: anything JSON-like, Date, Map, Set, bigint, Buffer, typed arrays, cycles. TypeError for the rest. */
+  store(key: string, value: unknown, options?: StoreOptions): Promise<Stored> {
+    if (options !== undefined) return this.#storeWith(key, value, options)
+    return traceCommand('store', () =>
+      this.#promise(this.#ends.store, STORE, key, undefined, (call) => {
+        const encoded = encodeValue(value, key)
+        const writer = this.#requests.begin(call, Opcode.Set, 3)
+        if (writer === undefined) return false
+        writeKey(writer, this.#options.keyPrefix + key)
+        writer.reserve(encoded.length + 16)
+        writer.int(encoded.flags)
+        writer.binary(encoded.bytes, encoded.at, encoded.length)
+        return true
+      }),
+    )
+  }
+
+  /** The value, or undefined on a miss. With a schema: its output. */
+  retrieve<T = unknown>(key: string, options?: ReadOptions<T>): Promise<T | undefined> {
+    return options === undefined ? this.#retrieve(key, undefined) : this.#retrieveWith(key, options)
+  }
+
+  /** The value with all that is known of it, and misses told from outages. */
+  async lookup<T = unknown>(key: string, options?: ReadOptions<T>): Promise<Lookup<T>> {
+    if (options !== undefined) checkCallOptions(options, readOptionNames)
+    const found = await traceCommand('lookup', () =>
+      this.#promise<Lookup<T>>(this.#ends.lookup, READ, key, options, (call) => {
+        const writer = this.#requests.begin(call, Opcode.Get, 2)
+        if (writer === undefined) return false
+        writeKey(writer, this.#options.keyPrefix + key)
+        writer.int(Want.Meta)
+        return true
+      }),
+    )
+    if (options?.schema === undefined || (found.outcome !== 'hit' && found.outcome !== 'stale')) return found
+    const value = await this.#fitting(Promise.resolve(found.value), options.schema)
+    return value === undefined ? { outcome: 'miss' } : { ...found, value }
+  }
+
+  /** Version, size and time to live; leaves the LRU order and the expiry alone. */
+  inspect(key: string, options?: CallOptions): Promise<Entry | undefined> {
+    return this.#keyCall('inspect', this.#ends.inspect, READ, key, options, Opcode.Inspect)
+  }
+
+  /** Whether there was something to delete. Rejects if the server cannot be asked. */
+  delete(key: string, options?: CallOptions): Promise<boolean> {
+    return this.#keyCall('delete', this.#ends.found, CHANGE, key, options, Opcode.Delete)
+  }
+
+  /** Whether the key has a value; leaves the LRU order alone. */
+  has(key: string, options?: CallOptions): Promise<boolean> {
+    return this.#keyCall('has', this.#ends.found, READ, key, options, Opcode.Inspect)
+  }
+
+  /** Gives a value a new time to live (Infinity: none). False if there is no such value. */
+  async touch(key: string, ttlSeconds: number, options?: CallOptions): Promise<boolean> {
+    if (options !== undefined) checkCallOptions(options, callOptionNames)
+    const ttlMs = ttlMsOf(ttlSeconds)
+    if (ttlMs === undefined)
+      throw new RangeError(`ttlSeconds is needed: above 0, at most ${TTL_MS_MAX / 1000}, or Infinity`)
+    return traceCommand('touch', () =>
+      this.#promise(this.#ends.found, CHANGE, key, options, (call) => {
+        const writer = this.#requests.begin(call, Opcode.Touch, 2)
+        if (writer === undefined) return false
+        writeKey(writer, this.#options.keyPrefix + key)
+        writer.int(ttlMs)
+        return true
+      }),
+    )
+  }
+
+  /** Adds to a number; resolves with the new one. Rejects with CACHE_NOT_INTEGER if there is something else. */
+  async increment(key: string, by = 1, options?: IncrementOptions): Promise<number> {
+    if (options !== undefined) checkCallOptions(options, incrementOptionNames)
+    const initial = options?.initial ?? 0
+    for (const [name, number] of [['by', by] as const, ['initial', initial] as const])
+      if (!Number.isSafeInteger(number))
+        throw new RangeError(`${name}: ${String(number)} is not an integer within ±(2^53 - 1)`)
+    const ttlMs = ttlMsOf(options?.ttlSeconds)
+    return traceCommand('increment', () =>
+      this.#promise(this.#ends.number, CHANGE, key, options, (call) => {
+        const writer = this.#requests.begin(call, Opcode.Increment, 4)
+        if (writer === undefined) return false
+        writeKey(writer, this.#options.keyPrefix + key)
+        writer.int(by)
+        writer.int(initial)
+        if (ttlMs === undefined) writer.nil()
+        else writer.int(ttlMs)
+        return true
+      }),
+    )
+  }
+
+  /** Values in the order of their keys, undefined for each miss. */
+  async retrieveMany<T = unknown>(
+    keys: readonly string[],
+    options?: ReadOptions<T>,
+  ): Promise<(T | undefined)[]> {
+    if (options !== undefined) checkCallOptions(options, readOptionNames)
+    const values = await traceCommand('retrieveMany', () =>
+      this.#many.retrieve<T>(this.#prefixed(keys), this.#behaviour(READ, options), options),
+    )
+    const schema = options?.schema
+    if (schema === undefined) return values
+    return Promise.all(
+      values.map((value) =>
+        value === undefined ? undefined : this.#fitting(Promise.resolve(value), schema),
+      ),
+    )
+  }
+
+  /** Stores many values with the same options; outcomes in their order. */
+  async storeMany(
+    entries: Iterable<readonly [string, unknown]>,
+    options?: Omit<StoreOptions, 'if'> & { if?: 'absent' | 'present' },
+  ): Promise<Stored[]> {
+    if (options !== undefined) checkCallOptions(options, storeOptionNames)
+    const condition = conditionOf(options?.if)
+    if (condition.version !== undefined) throw new TypeError('storeMany: a version belongs to one key')
+    const ttlMs = ttlMsOf(options?.ttlSeconds)
+    const prefixed = [...entries].map(([key, value]) => [this.#options.keyPrefix + key, value] as const)
+    return traceCommand('storeMany', () =>
+      this.#many.store(prefixed, ttlMs, condition.condition, this.#behaviour(STORE, options), options),
+    )
+  }
+
+  /** How many of the keys there were. */
+  async deleteMany(keys: readonly string[], options?: CallOptions): Promise<number> {
+    if (options !== undefined) checkCallOptions(options, callOptionNames)
+    return traceCommand('deleteMany', () =>
+      this.#many.delete(this.#prefixed(keys), this.#behaviour(CHANGE, options), options),
+    )
+  }
+
+  /** All keys, page by page: one that is there throughout is given at least once; a scan always ends. */
+  async *keys(
+    options: { prefix?: string; signal?: AbortSignal } = {},
+  ): AsyncGenerator<string, void, undefined> {
+    for (const name of Object.keys(options))
+      if (name !== 'prefix' && name !== 'signal')
+        throw new TypeError(`unknown option ${name}; there are prefix, signal`)
+    const { keyPrefix } = this.#options
+    const call = options.signal === undefined ? undefined : { signal: options.signal }
+    for await (const page of this.#many.pages(
+      keyPrefix + (options.prefix ?? ''),
+      this.#behaviour(CHANGE, call),
+      call,
+    ))
+      for (const key of page) yield key.slice(keyPrefix.length)
+  }
+
+  /** Everything on the server is gone, whatever the key prefix. */
+  async clear(options?: CallOptions): Promise<void> {
+    if (options !== undefined) checkCallOptions(options, callOptionNames)
+    await traceCommand('clear', () =>
+      this.#call(this.#ends.found, CHANGE, undefined, options, Opcode.Clear, 0, undefined),
+    )
+  }
+
+  /** The server's statistics: server, memory, cache, commands, connections, network, peers, eventLoop. */
+  async stats(options?: CallOptions): Promise<ServerStats> {
+    if (options !== undefined) checkCallOptions(options, callOptionNames)
+    return this.#call<ServerStats>(statsEnd, CHANGE, undefined, options, Opcode.Stats, 0, undefined)
+  }
+
+  /** What this client has seen; synchronous, a copy. */
+  counters(): ClientCounters {
+    return { ...this.#counters, inFlight: this.#requests.inFlight, pending: this.#requests.pending }
+  }
+
+  /** Waits for the calls under way (at most `timeoutMs`, default 2000), then disconnects. Idempotent. */
+  close(options: { timeoutMs?: number } = {}): Promise<void> {
+    return this.#requests.close(options.timeoutMs ?? CLOSE_TIMEOUT_MS)
+  }
+
+  /** Disconnects at once; calls under way end as unavailable. */
+  destroy(reason?: Error): void {
+    this.#requests.destroy(reason)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  #retrieve<T>(key: string, options: CallOptions | undefined): Promise<T | undefined> {
+    return traceCommand('retrieve', () =>
+      this.#promise<T | undefined>(this.#ends.retrieve, READ, key, options, (call) => {
+        const writer = this.#requests.begin(call, Opcode.Get, 1)
+        if (writer === undefined) return false
+        writeKey(writer, this.#options.keyPrefix + key)
+        return true
+      }),
+    )
+  }
+
+  async #retrieveWith<T>(key: string, options: ReadOptions<T>): Promise<T | undefined> {
+    checkCallOptions(options, readOptionNames)
+    const found = this.#retrieve<T>(key, options)
+    return options.schema === undefined ? found : this.#fitting(found, options.schema)
+  }
+
+  async #storeWith(key: string, value: unknown, options: StoreOptions): Promise<Stored> {
+    checkCallOptions(options, storeOptionNames)
+    const ttlMs = ttlMsOf(options.ttlSeconds)
+    const { condition, version } = conditionOf(options.if)
+    return traceCommand('store', () =>
+      this.#promise(this.#ends.store, STORE, key, options, (call) => {
+        const encoded = encodeValue(value, key)
+        const writer = this.#requests.begin(call, Opcode.Set, 6)
+        if (writer === undefined) return false
+        writeKey(writer, this.#options.keyPrefix + key)
+        writer.reserve(encoded.length + 64)
+        writer.int(encoded.flags)
+        writer.binary(encoded.bytes, encoded.at, encoded.length)
+        if (ttlMs === undefined) writer.nil()
+        else writer.int(ttlMs)
+        writer.int(condition)
+        if (version === undefined) writer.nil()
+        else writer.binary(version, 0, version.length)
+        return true
+      }),
+    )
+  }
+
+  async #keyCall<T>(
+    name: string,
+    end: CallEnd,
+    behaviour: { throws: boolean; failsFast: boolean },
+    key: string,
+    options: CallOptions | undefined,
+    opcode: Opcode,
+  ): Promise<T> {
+    if (options !== undefined) checkCallOptions(options, callOptionNames)
+    return traceCommand(name, () => this.#call<T>(end, behaviour, key, options, opcode, 1, key))
+  }
+
+  /** A call with one operand, a key, or none. */
+  #call<T>(
+    end: CallEnd,
+    behaviour: { throws: boolean; failsFast: boolean },
+    keyForErrors: string | undefined,
+    options: CallOptions | undefined,
+    opcode: Opcode,
+    operands: 0 | 1,
+    key: string | undefined,
+  ): Promise<T> {
+    return this.#promise<T>(end, behaviour, keyForErrors, options, (call) => {
+      const writer = this.#requests.begin(call, opcode, operands)
+      if (writer === undefined) return false
+      if (key !== undefined) writeKey(writer, this.#options.keyPrefix + key)
+      return true
+    })
+  }
+
+  /** `write` begins the request and writes its operands; false if the call has ended already. */
+  #promise<T>(
+    end: CallEnd,
+    behaviour: { throws: boolean; failsFast: boolean },
+    key: string | undefined,
+    options: CallOptions | undefined,
+    write: (call: Call) => boolean,
+  ): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      const call = new Call(end, resolve, reject, key, this.#behaviour(behaviour, options))
+      const signal = options?.signal
+      if (signal?.aborted === true) {
+        reject(signal.reason)
+        return
+      }
+      if (!write(call)) return
+      if (signal !== undefined) this.#requests.listen(call, signal)
+      this.#requests.end(call, options?.timeoutMs)
+    })
+  }
+
+  #behaviour(
+    behaviour: { throws: boolean; failsFast: boolean },
+    options: CallOptions | undefined,
+  ): { throws: boolean; failsFast: boolean } {
+    const onUnavailable = options?.onUnavailable ?? this.#options.onUnavailable
+    if (onUnavailable === undefined) return behaviour
+    return { throws: onUnavailable === 'throw', failsFast: behaviour.failsFast }
+  }
+
+  /** The value as the schema puts it out; undefined, and counted, if it does not fit. */
+  async #fitting<T>(found: Promise<unknown>, schema: StandardSchemaV1<unknown, T>): Promise<T | undefined> {
+    const value = await found
+    if (value === undefined) return undefined
+    const result = await schema['~standard'].validate(value)
+    if (result.issues === undefined) return result.value
+    this.#counters.schemaMismatches++
+    return undefined
+  }
+
+  #prefixed(keys: readonly string[]): readonly string[] {
+    const { keyPrefix } = this.#options
+    return keyPrefix === '' ? keys : keys.map((key) => keyPrefix + key)
+  }
+
+  #onUnavailable(error: CacheError): void {
+    this.#counters.outages++
+    this.#unavailableBefore = this.#counters.unavailable
+    this.emit('unavailable', { server: this.#server, error })
+    if (this.listenerCount('error') > 0) this.emit('error', error)
+  }
+
+  #onAvailable(outageMs: number): void {
+    if (outageMs === 0) return
+    const failedCalls = this.#counters.unavailable - this.#unavailableBefore
+    this.emit('available', { server: this.#server, outageMs, failedCalls })
+  }
+}
+
+const pingEnd: CallEnd = {
+  onReply: (call) => call.resolve(undefined as never),
+  onFailure: (call, error) => call.reject(error),
+}
+
+const statsEnd: CallEnd = {
+  onReply(call, reply) {
+    reply.required('statistics')
+    call.resolve(reply.any() as never)
+  },
+  onFailure: (call, error) => call.reject(error),
+}
+
+function conditionOf(wanted: StoreOptions['if']): { condition: Condition; version: Buffer | undefined } {
+  if (wanted === undefined) return { condition: Condition.None, version: undefined }
+  if (wanted === 'absent') return { condition: Condition.Absent, version: undefined }
+  if (wanted === 'present') return { condition: Condition.Present, version: undefined }
+  if (typeof wanted === 'object' && wanted !== null && 'version' in wanted)
+    return { condition: Condition.Version, version: versionBytes(wanted.version) }
+  throw new TypeError(`if: ${String(wanted)} is not possible; allowed: 'absent', 'present', { version }`)
+}
+
+function nameOf(server: { host: string; port: number }): string {
+  return server.host.includes(':') ? `[${server.host}]:${server.port}` : `${server.host}:${server.port}`
+}

@@ -1,0 +1,18 @@
+// What `ormuco-cache` gives.
+
+export { CacheError, type CacheErrorCode } from '../protocol/errors.ts'
+export type {
+  CallOptions,
+  Entry,
+  IncrementOptions,
+  Lookup,
+  ReadOptions,
+  StandardSchemaV1,
+  Stored,
+  StoreOptions,
+  Version,
+} from './calls.ts'
+export { type ClientEvents, OrmucoCacheClient, type ServerStats } from './client.ts'
+export type { ClientCounters } from './ends.ts'
+export { LruCache, type LruCacheOptions } from './lru-cache.ts'
+export type { ClientOptions, OnUnavailable, StandaloneOptions } from './options.ts'
