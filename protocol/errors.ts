@@ -62,8 +62,8 @@ export class CacheError extends Error {
   override readonly name = 'CacheError'
   readonly code: CacheErrorCode
   readonly retriable: boolean
-  readonly retryAfterMs?: number
-  readonly server?: string
+  declare readonly retryAfterMs?: number
+  declare readonly server?: string
   declare readonly key?: string
 
   constructor(code: CacheErrorCode, message: string, details: CacheErrorDetails = {}) {

@@ -15,10 +15,11 @@ const PARTIAL_BYTES_MIN = 1024
 const NO_BYTES = Buffer.alloc(0)
 
 /**
- * Gets the payload of a frame, from `at` to `end`; the bytes are only lent until it returns.
+ * Gets the payload of a frame, from `at` to `end`; the bytes are only lent until it returns. `view`, where there is one,
+ * shows the same bytes.
  * Returns false to stop after this frame: the rest is held until `resume`.
  */
-export type OnFrame = (bytes: Uint8Array, at: number, end: number) => boolean
+export type OnFrame = (bytes: Uint8Array, at: number, end: number, view: DataView | undefined) => boolean
 
 export class FrameReader {
   /** Longest payload accepted, in bytes; may be changed between frames. */
@@ -48,10 +49,10 @@ export class FrameReader {
     return this.#partialBytes > 0
   }
 
-  /** Takes the next bytes of the stream. The chunk is not kept, unless frames are held back. Throws ProtocolError. */
-  push(chunk: Uint8Array): void {
-    if (this.#stopped) this.#held.push(chunk)
-    else this.#read(chunk)
+  /** Takes the next bytes of the stream, which are only lent. Throws ProtocolError. */
+  push(chunk: Uint8Array, length: number = chunk.length, view?: DataView): void {
+    if (this.#stopped) this.#hold(chunk, 0, length)
+    else this.#read(chunk, length, view)
   }
 
   /** Goes on after onFrame said stop. */
@@ -62,35 +63,39 @@ export class FrameReader {
     for (const chunk of held) this.push(chunk)
   }
 
-  #read(chunk: Uint8Array): void {
-    let at = this.#partialBytes === 0 ? 0 : this.#continuePartial(chunk)
-    while (chunk.length - at >= FRAME_HEADER_BYTES && !this.#stopped) {
+  #read(chunk: Uint8Array, length: number, view: DataView | undefined): void {
+    let at = this.#partialBytes === 0 ? 0 : this.#continuePartial(chunk, length)
+    while (length - at >= FRAME_HEADER_BYTES && !this.#stopped) {
       const end = at + FRAME_HEADER_BYTES + this.#checkedLength(chunk, at)
-      if (end > chunk.length) break
-      this.#stopped = !this.#onFrame(chunk, at + FRAME_HEADER_BYTES, end)
+      if (end > length) break
+      this.#stopped = !this.#onFrame(chunk, at + FRAME_HEADER_BYTES, end, view)
       at = end
     }
-    if (at === chunk.length) return
-    if (this.#stopped) this.#held.push(chunk.subarray(at))
-    else this.#keep(chunk, at, chunk.length - at)
+    if (at === length) return
+    if (this.#stopped) this.#hold(chunk, at, length)
+    else this.#keep(chunk, at, length - at)
+  }
+
+  #hold(chunk: Uint8Array, at: number, end: number): void {
+    this.#held.push(Buffer.from(chunk.subarray(at, end)))
   }
 
   /** Fills up the frame that began in an earlier chunk; returns how much of this chunk belongs to it. */
-  #continuePartial(chunk: Uint8Array): number {
+  #continuePartial(chunk: Uint8Array, length: number): number {
     let at = 0
     if (this.#partialBytes < FRAME_HEADER_BYTES) {
-      at = Math.min(FRAME_HEADER_BYTES - this.#partialBytes, chunk.length)
+      at = Math.min(FRAME_HEADER_BYTES - this.#partialBytes, length)
       this.#keep(chunk, 0, at)
       if (this.#partialBytes < FRAME_HEADER_BYTES) return at
     }
     const frameBytes = FRAME_HEADER_BYTES + this.#checkedLength(this.#partial, 0)
-    const part = Math.min(frameBytes - this.#partialBytes, chunk.length - at)
+    const part = Math.min(frameBytes - this.#partialBytes, length - at)
     this.#keep(chunk, at, part)
     if (this.#partialBytes === frameBytes) {
       const frame = this.#partial
       this.#partial = NO_BYTES
       this.#partialBytes = 0
-      this.#stopped = !this.#onFrame(frame, FRAME_HEADER_BYTES, frameBytes)
+      this.#stopped = !this.#onFrame(frame, FRAME_HEADER_BYTES, frameBytes, undefined)
     }
     return at + part
   }

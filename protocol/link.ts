@@ -19,6 +19,7 @@ import {
   PROTOCOL_VERSION_MAX,
   PROTOCOL_VERSION_MIN,
   PUSH_REQUEST_ID,
+  VALUE_BYTES_MAX_CEILING,
 } from './limits.ts'
 import { Capability, Opcode, Status } from './messages.ts'
 import type { Transport } from './transport.ts'
@@ -71,9 +72,11 @@ export interface LinkEvents {
   onLost(error: CacheError): void
 }
 
-const HEARTBEATS_MISSED_MAX = 3
-/** Replies may be as long as the largest value any server can be configured for; until HELLO they are short. */
+const SILENT_BEATS_MAX = 3
+/** Until HELLO is answered replies are short. */
 const GREETING_FRAME_BYTES_MAX = 64 * 1024
+/** Whatever HELLO says, no reply is longer than the largest value any server can be configured for. */
+const REPLY_FRAME_BYTES_MAX = VALUE_BYTES_MAX_CEILING + FRAME_OVERHEAD_BYTES_MAX
 
 export class Link {
   readonly #options: LinkOptions
@@ -222,7 +225,10 @@ export class Link {
     if (this.#timer !== undefined) clearTimeout(this.#timer)
     this.#timer = undefined
     this.#failures = 0
-    this.#frames.frameBytesMax = Math.max(hello.frameBytesMax, hello.valueBytesMax + FRAME_OVERHEAD_BYTES_MAX)
+    this.#frames.frameBytesMax = Math.min(
+      Math.max(hello.frameBytesMax, hello.valueBytesMax + FRAME_OVERHEAD_BYTES_MAX),
+      REPLY_FRAME_BYTES_MAX,
+    )
     this.#state = 'ready'
     this.#startHeartbeat()
     this.#events.onReady(hello)
@@ -257,10 +263,10 @@ export class Link {
       this.#silentBeats = 0
       return
     }
-    if (++this.#silentBeats > HEARTBEATS_MISSED_MAX) {
+    if (++this.#silentBeats === SILENT_BEATS_MAX) {
       this.#lost(
         generation,
-        `no answer to ${HEARTBEATS_MISSED_MAX} heartbeats of ${this.#options.heartbeatMs} ms`,
+        `not a byte for ${SILENT_BEATS_MAX} heartbeats of ${this.#options.heartbeatMs} ms`,
       )
       return
     }
@@ -282,12 +288,12 @@ export class Link {
     const transport = this.#transport
     this.#leave('waiting')
     transport?.destroy()
-    const failures = this.#failures++
     const server = this.#options.server()
+    // Before anybody hears of it: whatever they do then, the link goes on, unless they close it.
+    this.#waitAndDial(this.#failures++)
     this.#events.onLost(
       new CacheError('CACHE_UNAVAILABLE', `${server}: ${why}`, { retriable: true, server, cause }),
     )
-    if (this.#state === 'waiting') this.#waitAndDial(failures)
   }
 
   #waitAndDial(attempt: number): void {

@@ -34,8 +34,10 @@ export interface Transport {
   destroy(error?: Error): void
 }
 
-/** How long a connection that we ended may take to be closed by the other side, in ms. */
+/** How long a connection that we ended may take to be closed by the other side, once all was sent, in ms. */
 const LINGER_MS = 1000
+/** How long the other side may take nothing of what is still unsent then, in ms. */
+const END_IDLE_MS = 10_000
 
 export class SocketTransport implements Transport {
   readonly remote: string
@@ -79,13 +81,16 @@ export class SocketTransport implements Transport {
   end(): void {
     const socket = this.#socket
     if (socket.destroyed) return
-    socket.end()
+    socket.setTimeout(END_IDLE_MS, () => socket.destroy())
+    socket.end(() => {
+      if (socket.destroyed) return
+      const timer = setTimeout(() => socket.destroy(), LINGER_MS)
+      timer.unref()
+      socket.once('close', () => clearTimeout(timer))
+    })
     // Closing with unread bytes in the receive buffer would reset the connection, and our last words with it: so
     // whatever still comes is read and ignored for a moment.
     socket.resume()
-    const timer = setTimeout(() => socket.destroy(), LINGER_MS)
-    timer.unref()
-    socket.once('close', () => clearTimeout(timer))
   }
 
   destroy(error?: Error): void {

@@ -1,6 +1,6 @@
 // Decides whether plain MessagePack can say a JavaScript value exactly, before it is packed. It changes nothing and
-// explains nothing: for everything that is not certainly plain the answer is no, and value-table.ts looks closer.
-// Costs about a quarter of the packing itself (225 ns for an object of 200 bytes with five containers).
+// explains nothing: for everything that is not certainly plain the answer is no, and value-table-writer.ts looks closer.
+// Costs under a third of the packing itself (255 ns for an object of 214 bytes in four containers).
 //
 // A container met twice is not plain: it may be a cycle, or a diamond that would be written out 2^n times, and only
 // the table keeps its identity. The first containers are compared one by one, the rest goes through a Set.

@@ -1,6 +1,6 @@
 // Plain MessagePack -> JavaScript values, for bytes that a stranger may have written. Its own reader rather than a
 // checking walk and then msgpackr: the checks are the same, nothing is read twice, and an object of 214 bytes takes
-// about half the time. Knows nothing of flags and of the Extended table, which is read with it.
+// 1.0 to 1.1 µs against 1.5 to 1.7. Knows nothing of flags and of the Extended table, which is read with it.
 //
 // Invariants: no byte outside [at, end) is looked at; memory stays in proportion to the bytes; nesting is bounded;
 // nothing it returns shares memory with the bytes; it throws ValueError or nothing.
@@ -186,7 +186,7 @@ function readBinary(length: number): Buffer {
   return copyOut(bytes, take(length), length)
 }
 
-/** A Buffer of its own with these bytes: 85 ns for 100 bytes, where Buffer.from takes 117. */
+/** A Buffer of its own with these bytes: 98 ns for 100 bytes, where Buffer.from takes 117. */
 export function copyOut(source: Buffer, from: number, length: number): Buffer {
   const copy = Buffer.allocUnsafe(length)
   copyBytes(source, from, length, copy, 0)

@@ -17,12 +17,14 @@ const ANY_DEPTH_MAX = 8
 /** Where some bytes lie; reused, valid until its owner moves on. */
 export interface ByteRange {
   bytes: Uint8Array
+  /** The same bytes, where whoever lends them has such a view: it reads whole words. */
+  view?: DataView | undefined
   at: number
   length: number
 }
 
 export function emptyRange(): ByteRange {
-  return { bytes: NO_BYTES, at: 0, length: 0 }
+  return { bytes: NO_BYTES, view: undefined, at: 0, length: 0 }
 }
 
 const NO_BYTES = Buffer.alloc(0)
@@ -31,6 +33,7 @@ const scratch = new DataView(new ArrayBuffer(8))
 /** Reads one frame at a time; one instance serves all frames of a connection, or of all connections. */
 export class Reader {
   bytes: Uint8Array = NO_BYTES
+  view: DataView | undefined
   at = 0
   end = 0
   /** Operands of the frame that were not read yet. */
@@ -40,16 +43,29 @@ export class Reader {
   id = 0
 
   /** Takes a frame's payload and reads its first two elements; `operands` says how many follow. */
-  open(bytes: Uint8Array, at: number, end: number): void {
+  open(bytes: Uint8Array, at: number, end: number, view?: DataView): void {
     this.bytes = bytes
+    this.view = view
     this.at = at
     this.end = end
     this.id = 0
+    // The usual frame: a short array, an opcode or status of one byte, an id of four.
+    if (end - at >= 7 && bytes[at + 2] === 0xce && (bytes[at + 1] as number) < 0x80) {
+      const short = (bytes[at] as number) - 0x92
+      if (short >= 0 && short <= 13) {
+        this.head = bytes[at + 1] as number
+        this.id = readUint32(bytes, at + 3)
+        this.operands = short
+        this.at = at + 7
+        return
+      }
+    }
     const count = this.array()
     if (count < 2) throw malformed(`a frame is an array of at least 2 elements, got ${count}`)
     this.head = this.uint()
-    this.id = this.uint()
-    if (this.id >= TWO_32) throw malformed(`a request id is at most ${TWO_32 - 1}, got ${this.id}`)
+    const id = this.uint()
+    if (id >= TWO_32) throw malformed(`a request id is at most ${TWO_32 - 1}, got ${id}`)
+    this.id = id
     this.operands = count - 2
   }
 
@@ -182,6 +198,7 @@ export class Reader {
     else throw this.#unexpected('a string or binary', first)
     if (length > this.end - this.at) throw truncated(length, this.end - this.at)
     into.bytes = this.bytes
+    into.view = this.view
     into.at = this.at
     into.length = length
     this.at += length
@@ -308,7 +325,8 @@ function safe(value: number): number {
 
 function integral(value: number): number {
   if (!Number.isSafeInteger(value)) throw badOperand(`an integer is expected, got the float ${value}`)
-  return value
+  // Adding 0 makes 0 of -0.
+  return value + 0
 }
 
 function truncated(wanted: number, left: number): ProtocolError {
@@ -329,17 +347,26 @@ function badOperand(message: string): ProtocolError {
  */
 export class Writer {
   bytes: Buffer
+  /** The same bytes. */
+  view: DataView
   at = 0
 
   constructor(capacityBytes: number) {
     this.bytes = Buffer.allocUnsafeSlow(capacityBytes)
+    this.view = viewOf(this.bytes)
+  }
+
+  /** Writes into another buffer from now on; `at` stays. */
+  use(bytes: Buffer, view: DataView = viewOf(bytes)): void {
+    this.bytes = bytes
+    this.view = view
   }
 
   /** Makes room for `bytes` more. */
   reserve(bytes: number): void {
     if (this.at + bytes <= this.bytes.length) return
     const former = this.bytes
-    this.bytes = Buffer.allocUnsafeSlow(Math.max(this.at + bytes, former.length * 2))
+    this.use(Buffer.allocUnsafeSlow(Math.max(this.at + bytes, former.length * 2)))
     former.copy(this.bytes, 0, 0, this.at)
   }
 
@@ -352,7 +379,7 @@ export class Writer {
   }
 
   endFrame(start: number): void {
-    this.#uint32At(start, this.at - start - FRAME_HEADER_BYTES)
+    this.view.setInt32(start, this.at - start - FRAME_HEADER_BYTES)
   }
 
   array(count: number): void {
@@ -395,7 +422,7 @@ export class Writer {
 
   float64(value: number): void {
     this.bytes[this.at] = 0xcb
-    this.bytes.writeDoubleBE(value, this.at + 1)
+    this.view.setFloat64(this.at + 1, value)
     this.at += 9
   }
 
@@ -480,32 +507,26 @@ export class Writer {
   }
 
   #tagged16(tag: number, value: number): void {
-    const bytes = this.bytes
-    const at = this.at
-    bytes[at] = tag
-    bytes[at + 1] = value >>> 8
-    bytes[at + 2] = value
-    this.at = at + 3
+    this.bytes[this.at] = tag
+    this.view.setInt16(this.at + 1, value)
+    this.at += 3
   }
 
   #tagged32(tag: number, value: number): void {
     this.bytes[this.at] = tag
-    this.#uint32At(this.at + 1, value)
+    this.view.setInt32(this.at + 1, value)
     this.at += 5
   }
 
   #tagged64(tag: number, value: number): void {
     this.bytes[this.at] = tag
-    this.#uint32At(this.at + 1, Math.floor(value / TWO_32))
-    this.#uint32At(this.at + 5, value)
+    this.view.setInt32(this.at + 1, Math.floor(value / TWO_32))
+    this.view.setInt32(this.at + 5, value)
     this.at += 9
   }
+}
 
-  #uint32At(at: number, value: number): void {
-    const bytes = this.bytes
-    bytes[at] = value >>> 24
-    bytes[at + 1] = value >>> 16
-    bytes[at + 2] = value >>> 8
-    bytes[at + 3] = value
-  }
+/** A word view of the same bytes. */
+export function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }

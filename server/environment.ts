@@ -54,6 +54,11 @@ export const serverVariables: readonly Variable<ServerOptions>[] = [
   { name: 'CACHE_DRAIN_TIMEOUT', read: serverReaders.drainTimeout },
 ]
 
+/** Those that say what a cache holds and for how long: all that concerns a cache without a port. */
+const cacheVariables = serverVariables.filter(({ name }) =>
+  /^CACHE_(MAX_MEMORY|MAX_SIZE|MAX_CAPACITY|EXPIRATION|RENEW_ON_HIT|STORE|MAX_VALUE_SIZE)$/.test(name),
+)
+
 /** Variables of the product that this version does not act on; whoever sets one must hear of it. */
 const WITHOUT_EFFECT = [
   'PEERS',
@@ -114,11 +119,25 @@ export function warnWithoutEffect(environment: Environment, warn: Warn): void {
 export function fromEnvironment(environment?: Environment, warn: Warn = emitWarning): ServerOptions {
   const dotEnv = environment === undefined ? readDotEnv(process.cwd()) : {}
   const own = environment ?? process.env
-  const found = [
-    ...readVariables(dotEnv, serverVariables, warn, '.env'),
-    ...readVariables(own, serverVariables, warn),
-  ]
   warnWithoutEffect({ ...dotEnv, ...own }, warn)
+  return optionsFrom(own, dotEnv, serverVariables, warn)
+}
+
+/** The same for a cache inside a client's process: ports, names and peers in its environment are somebody else's. */
+export function cacheFromEnvironment(warn: Warn = emitWarning): ServerOptions {
+  return optionsFrom(process.env, readDotEnv(process.cwd()), cacheVariables, warn)
+}
+
+function optionsFrom(
+  environment: Environment,
+  dotEnv: Environment,
+  variables: readonly Variable<ServerOptions>[],
+  warn: Warn,
+): ServerOptions {
+  const found = [
+    ...readVariables(dotEnv, variables, warn, '.env'),
+    ...readVariables(environment, variables, warn),
+  ]
   return Object.assign({}, ...found.map(({ options }) => options))
 }
 

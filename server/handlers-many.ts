@@ -20,6 +20,8 @@ import { NO_SLOT, type Slot, type Span } from './store/store.ts'
 
 /** An entry of a reply beside its value or version: array head, status, flags, binary head, or a version. */
 const ENTRY_HEAD_BYTES = 24
+/** An entry that is a status alone: array head, status. */
+const BARE_ENTRY_BYTES = 2
 /** A page of SCAN ends when its keys fill this. */
 const SCAN_PAGE_BYTES = 32 * 1024
 /** Keys asked of the store at a time: bounds what a page can exceed its size by. */
@@ -51,8 +53,9 @@ export function manyKeyHandlers(
       const key = operands.takeKey(request)
       const slot: Slot = skipped ? NO_SLOT : keyspace.get(key)
       const valueBytes: number = slot === NO_SLOT ? 0 : store.valueBytes(slot)
-      // What follows must still have room for an entry without a value.
-      skipped ||= output.at - start + valueBytes + (count - i) * ENTRY_HEAD_BYTES > replyBytesMax
+      // What follows must still have room for bare entries; so the first one always fits, and asking again gets on.
+      const entryBytes = ENTRY_HEAD_BYTES + valueBytes + (count - i - 1) * BARE_ENTRY_BYTES
+      skipped ||= output.at - start + entryBytes > replyBytesMax
       if (skipped || slot === NO_SLOT) {
         output.array(1)
         output.int(skipped ? Status.Skipped : Status.Miss)
@@ -63,7 +66,7 @@ export function manyKeyHandlers(
       output.int(Status.Ok)
       output.int(store.flags(slot))
       output.binaryHead(valueBytes)
-      store.copyValue(slot, output.bytes, output.at)
+      store.copyValue(slot, output.bytes, output.at, output.view)
       output.at += valueBytes
     }
     output.endFrame(start)

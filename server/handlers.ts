@@ -80,7 +80,7 @@ export function makeHandlers(context: HandlerContext): readonly (Handler | undef
 
   handlers[Opcode.Get] = (request, output) => {
     const key = operands.readKey(request)
-    const want = request.optional() ? request.uint() : 0
+    const wantsMeta = request.optional() && (request.uint() & Want.Meta) !== 0
     request.close()
     const slot = keyspace.get(key)
     if (slot === NO_SLOT) {
@@ -89,12 +89,12 @@ export function makeHandlers(context: HandlerContext): readonly (Handler | undef
     }
     const valueBytes = store.valueBytes(slot)
     output.room(REPLY_HEAD_BYTES + valueBytes)
-    const start = beginReply(output, request, Status.Ok, want === 0 ? 2 : 4)
+    const start = beginReply(output, request, Status.Ok, wantsMeta ? 4 : 2)
     output.int(store.flags(slot))
     output.binaryHead(valueBytes)
-    store.copyValue(slot, output.bytes, output.at)
+    store.copyValue(slot, output.bytes, output.at, output.view)
     output.at += valueBytes
-    if ((want & Want.Meta) !== 0) {
+    if (wantsMeta) {
       store.head(slot, head)
       writeVersion(output, keyspace, head.hlc)
       writeTtl(output, keyspace.ttlMs(slot))

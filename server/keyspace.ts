@@ -5,7 +5,7 @@
 import { isUtf8 } from 'node:buffer'
 import { TTL_MS_MAX, VERSION_BYTES } from '../protocol/limits.ts'
 import { Condition, ValueFlags } from '../protocol/messages.ts'
-import { emptyRange, Reader, Writer } from '../protocol/wire.ts'
+import { emptyRange, Reader, viewOf, Writer } from '../protocol/wire.ts'
 import type { HybridClock } from './clock.ts'
 import {
   emptyHead,
@@ -56,6 +56,7 @@ export class Keyspace {
 
   readonly #clock: HybridClock
   readonly #options: KeyspaceOptions
+  readonly #boot: DataView
   readonly #head: RecordHead = emptyHead()
   readonly #number = new Writer(NUMBER_BYTES_MAX)
   readonly #numberReader = new Reader()
@@ -65,6 +66,7 @@ export class Keyspace {
     this.store = store
     this.#clock = clock
     this.#options = options
+    this.#boot = viewOf(options.bootId)
   }
 
   /** A value to serve, made the most recently used; NO_SLOT on a miss. */
@@ -162,18 +164,11 @@ export class Keyspace {
   }
 
   /** Writes a version as it stands on the wire: u64 hlc, boot id of its origin. */
-  writeVersion(hlc: number, target: Uint8Array, at: number): void {
-    const high = Math.floor(hlc / 2 ** 32)
-    target[at] = high >>> 24
-    target[at + 1] = high >>> 16
-    target[at + 2] = high >>> 8
-    target[at + 3] = high
-    target[at + 4] = hlc >>> 24
-    target[at + 5] = hlc >>> 16
-    target[at + 6] = hlc >>> 8
-    target[at + 7] = hlc
-    const bootId = this.#options.bootId
-    for (let i = 0; i < bootId.length; i++) target[at + 8 + i] = bootId[i] as number
+  writeVersion(hlc: number, target: DataView, at: number): void {
+    target.setInt32(at, hlc / 2 ** 32)
+    target.setInt32(at + 4, hlc)
+    target.setInt32(at + 8, this.#boot.getInt32(0))
+    target.setInt32(at + 12, this.#boot.getInt32(4))
   }
 
   /** Milliseconds a record has left; Infinity = no end. */
@@ -216,7 +211,7 @@ export class Keyspace {
   }
 
   #isVersion(version: Span, hlc: number): boolean {
-    this.writeVersion(hlc, ownVersion, 0)
+    this.writeVersion(hlc, ownVersionView, 0)
     for (let i = 0; i < VERSION_BYTES; i++) if (version.bytes[version.at + i] !== ownVersion[i]) return false
     return true
   }
@@ -231,6 +226,7 @@ export class Keyspace {
 }
 
 const ownVersion = new Uint8Array(VERSION_BYTES)
+const ownVersionView = viewOf(ownVersion)
 const numberBytes = new Uint8Array(NUMBER_BYTES_MAX)
 
 function isUtf8Text(key: Span): boolean {

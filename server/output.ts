@@ -4,10 +4,12 @@
 // buffer). Only when a socket does not take it all does it keep the buffer, and the next connection gets a fresh one.
 
 import type { Transport } from '../protocol/transport.ts'
-import { Writer } from '../protocol/wire.ts'
+import { viewOf, Writer } from '../protocol/wire.ts'
 
 /** Replies of a chunk are written at the latest when they fill this. Larger replies get a buffer of their own. */
 export const OUTPUT_BUFFER_BYTES = 64 * 1024
+/** Replies shorter than this are sent through views that are kept: about 80 bytes each, made as they are needed. */
+const HEAD_VIEWS = 1024
 
 export class Output extends Writer {
   /** What the borrower's transport could not send, in bytes; as of the last lend or flush. */
@@ -15,11 +17,15 @@ export class Output extends Writer {
   /** All bytes ever handed to transports. */
   sentBytes = 0
   #standard: Buffer
+  #standardView: DataView
+  /** Views of the standard buffer's first n bytes, by n: making one costs as much as a short reply. */
+  #heads: (Buffer | undefined)[] = new Array(HEAD_VIEWS).fill(undefined)
   #borrower: Transport | undefined
 
   constructor() {
     super(OUTPUT_BUFFER_BYTES)
     this.#standard = this.bytes
+    this.#standardView = this.view
   }
 
   lend(transport: Transport): void {
@@ -31,7 +37,7 @@ export class Output extends Writer {
   room(bytes: number): void {
     if (this.at + bytes <= this.bytes.length) return
     this.flush()
-    if (bytes > this.bytes.length) this.bytes = Buffer.allocUnsafeSlow(bytes)
+    if (bytes > this.bytes.length) this.use(Buffer.allocUnsafeSlow(bytes))
   }
 
   /** Writes what was made to the borrower. */
@@ -44,10 +50,21 @@ export class Output extends Writer {
     if (this.unsentBytes > 0) {
       // It will wait in a queue anyway: a copy of the right size keeps the buffer here.
       transport.write(Buffer.from(this.bytes.subarray(0, length)))
-    } else if (!transport.write(this.bytes.subarray(0, length)) && this.bytes === this.#standard) {
+    } else if (!transport.write(this.#head(length)) && this.bytes === this.#standard) {
       this.#standard = Buffer.allocUnsafeSlow(OUTPUT_BUFFER_BYTES)
+      this.#standardView = viewOf(this.#standard)
+      this.#heads.fill(undefined)
     }
-    this.bytes = this.#standard
+    if (this.bytes !== this.#standard) this.use(this.#standard, this.#standardView)
     this.unsentBytes = transport.unsentBytes
+  }
+
+  #head(length: number): Buffer {
+    if (length >= HEAD_VIEWS || this.bytes !== this.#standard) return this.bytes.subarray(0, length)
+    const known = this.#heads[length]
+    if (known !== undefined) return known
+    const head = this.bytes.subarray(0, length)
+    this.#heads[length] = head
+    return head
   }
 }

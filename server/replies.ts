@@ -10,11 +10,19 @@ import type { Output } from './output.ts'
 /** Room for any reply but its texts, keys and values. */
 export const REPLY_HEAD_BYTES = 64
 
-/** Begins a reply with this many operands; the caller made room. Returns what `endFrame` wants. */
+/**
+ * Begins a reply with this many operands (at most 13); the caller made room. Returns what `endFrame` wants. Every
+ * reply passes here, so it is written out: statuses are one byte, ids four.
+ */
 export function beginReply(output: Output, request: Reader, status: Status, operands: number): number {
-  const start = output.beginFrame(2 + operands)
-  output.int(status)
-  output.int(request.id)
+  const start = output.at
+  const bytes = output.bytes
+  const id = request.id
+  bytes[start + 4] = 0x92 + operands
+  bytes[start + 5] = status
+  bytes[start + 6] = 0xce
+  output.view.setInt32(start + 7, id)
+  output.at = start + 11
   return start
 }
 
@@ -25,7 +33,7 @@ export function replyStatus(output: Output, request: Reader, status: Status): vo
 
 export function writeVersion(output: Output, keyspace: Keyspace, hlc: number): void {
   output.binaryHead(VERSION_BYTES)
-  keyspace.writeVersion(hlc, output.bytes, output.at)
+  keyspace.writeVersion(hlc, output.view, output.at)
   output.at += VERSION_BYTES
 }
 

@@ -34,9 +34,13 @@ const SWEEP_BUDGET = 1000
 const CHECK_EVERY_MS = 1000
 /** While draining: a connection without a request for this long is done. */
 const QUIET_MS = 100
+/** What Node reads from a socket at a time. */
+const INPUT_BYTES = 64 * 1024
 /** Connections the kernel may hold until they are accepted. */
 const BACKLOG = 1024
 const HASH_KEY_BYTES = 16
+/** A socket says when it has drained only after it held this much: no more than the lowest `outputBytesMax`. */
+const SOCKET_MARK_BYTES = 4 * 1024
 
 /** Where a server listens. */
 export interface Address {
@@ -75,11 +79,13 @@ export class OrmucoCacheServer implements AsyncDisposable {
       renewOnHit: this.#options.renewOnHit,
       bootId,
     })
+    const input = new ArrayBuffer(INPUT_BYTES)
     this.#host = {
       options: this.#options,
       handlers: this.#makeHandlers(),
       keyspace: this.#keyspace,
       output: new Output(),
+      input: { bytes: new Uint8Array(input), view: new DataView(input) },
       counters: this.#statistics.counters,
       held: { partialBytes: 0, unsentBytes: 0 },
       now: Date.now,
@@ -104,7 +110,9 @@ export class OrmucoCacheServer implements AsyncDisposable {
     if (this.#state !== 'idle')
       throw new CacheError('CACHE_CLOSED', `a server that is ${this.#state} cannot be started`)
     this.#state = 'starting'
-    const net = createServer({ noDelay: true }, (socket) => this.#onConnection(socket))
+    const net = createServer({ noDelay: true, highWaterMark: SOCKET_MARK_BYTES }, (socket) =>
+      this.#onConnection(socket),
+    )
     const { host, port } = this.#options
     try {
       await new Promise<void>((resolve, reject) => {
@@ -190,9 +198,9 @@ export class OrmucoCacheServer implements AsyncDisposable {
     this.#onQuiet = onQuiet
     const timer = setTimeout(() => {
       for (const session of this.#sessions) session.destroy('the drain timeout is over')
-      onQuiet()
     }, drainMs)
-    const endQuietOnes = setInterval(() => this.#endQuietSessions(), QUIET_MS / 2)
+    const drainingSinceMs = Date.now()
+    const endQuietOnes = setInterval(() => this.#endQuietSessions(drainingSinceMs), QUIET_MS / 2)
     if (this.#sessions.size === 0) onQuiet()
     await quiet
     clearTimeout(timer)
@@ -202,10 +210,12 @@ export class OrmucoCacheServer implements AsyncDisposable {
     logger.info({}, 'stopped')
   }
 
-  #endQuietSessions(): void {
-    const nowMs = Date.now()
+  /** Those too that were silent before get the time to say what was on its way. */
+  #endQuietSessions(drainingSinceMs: number): void {
+    const quietUntilMs = Date.now() - QUIET_MS
+    if (quietUntilMs < drainingSinceMs) return
     for (const session of this.#sessions)
-      if (nowMs - session.lastChunkMs >= QUIET_MS && session.transport.unsentBytes === 0)
+      if (session.lastChunkMs <= quietUntilMs && session.transport.unsentBytes === 0)
         session.end('the server is shutting down')
   }
 

@@ -9,7 +9,7 @@
 
 import { errorFacts, ProtocolError } from '../protocol/errors.ts'
 import { FrameReader } from '../protocol/frame.ts'
-import { FRAME_OVERHEAD_BYTES_MAX, PUSH_REQUEST_ID } from '../protocol/limits.ts'
+import { FRAME_HEADER_BYTES, FRAME_OVERHEAD_BYTES_MAX, PUSH_REQUEST_ID } from '../protocol/limits.ts'
 import { Opcode, Status } from '../protocol/messages.ts'
 import type { Transport, TransportEvents } from '../protocol/transport.ts'
 import { Reader } from '../protocol/wire.ts'
@@ -25,6 +25,8 @@ export interface SessionHost {
   readonly handlers: readonly (Handler | undefined)[]
   readonly keyspace: Keyspace
   readonly output: Output
+  /** Where chunks are worked on: one place whose word view need not be made for each of them. */
+  readonly input: { readonly bytes: Uint8Array; readonly view: DataView }
   readonly counters: Counters
   /** Bytes of partial frames and held chunks, and of unsent replies, over all sessions. */
   readonly held: { partialBytes: number; unsentBytes: number }
@@ -57,13 +59,17 @@ export class Session implements TransportEvents, Requester {
   #unsentBytes = 0
   /** Since when the present partial frame, or the present unsent replies, have made no progress. */
   #midFrameSinceMs = 0
-  #stalledSinceMs = 0
-  #lastUnsentBytes = 0
-  lastChunkMs = 0
+  #stalledSinceMs: number
+  /** Reply bytes handed to the transport, and how many of them the other end had taken at the last check. */
+  #handedBytes = 0
+  #takenBytes = 0
+  lastChunkMs: number
 
   constructor(transport: Transport, host: SessionHost) {
     this.transport = transport
     this.#host = host
+    this.lastChunkMs = host.now()
+    this.#stalledSinceMs = this.lastChunkMs
     this.#frames = new FrameReader(host.options.maxValueBytes + FRAME_OVERHEAD_BYTES_MAX, this.#onFrame)
     transport.open({
       onChunk: (chunk) => this.onChunk(chunk),
@@ -86,8 +92,7 @@ export class Session implements TransportEvents, Requester {
     if (this.#state === 'closed') return
     if (error !== undefined) this.#why = error.message
     this.#state = 'closed'
-    this.#host.held.partialBytes -= this.#partialBytes
-    this.#host.held.unsentBytes -= this.#unsentBytes
+    this.#release()
     this.#host.onClosed(this, this.#why)
   }
 
@@ -107,7 +112,7 @@ export class Session implements TransportEvents, Requester {
 
   /** Sends what is unsent, then closes. */
   end(why: string): void {
-    if (this.#state === 'closed') return
+    if (this.#state !== 'open') return
     this.#why = why
     this.#state = 'ending'
     this.transport.end()
@@ -116,6 +121,9 @@ export class Session implements TransportEvents, Requester {
   destroy(why: string): void {
     if (this.#state === 'closed') return
     this.#why = why
+    this.#state = 'ending'
+    // At once, before the transport has closed: else the next connection pays for what this one held.
+    this.#release()
     this.transport.destroy()
   }
 
@@ -124,8 +132,9 @@ export class Session implements TransportEvents, Requester {
     const { options, counters } = this.#host
     if (this.#unsentBytes > 0) this.#account()
     const unsentBytes = this.transport.unsentBytes
-    if (unsentBytes === 0 || unsentBytes < this.#lastUnsentBytes) this.#stalledSinceMs = nowMs
-    this.#lastUnsentBytes = unsentBytes
+    const takenBytes = this.#handedBytes - unsentBytes
+    if (unsentBytes === 0 || takenBytes > this.#takenBytes) this.#stalledSinceMs = nowMs
+    this.#takenBytes = takenBytes
     if (unsentBytes > 0 && nowMs - this.#stalledSinceMs > options.outputStallMs) {
       counters.closedSlow++
       this.destroy(`${unsentBytes} unsent bytes made no progress for ${options.outputStallMs} ms`)
@@ -140,21 +149,26 @@ export class Session implements TransportEvents, Requester {
     const nowMs = host.now()
     host.keyspace.nowMs = nowMs
     this.lastChunkMs = nowMs
-    const wasMidFrame = this.#frames.isMidFrame
-    if (!this.#frameSeen && chunk !== undefined)
-      this.#firstBytes += Buffer.from(chunk.subarray(0, 4)).toString('latin1')
+    if (!this.#frames.isMidFrame) this.#midFrameSinceMs = nowMs
+    const sentBefore = host.output.sentBytes
+    if (!this.#frameSeen && chunk !== undefined && this.#firstBytes.length < FRAME_HEADER_BYTES)
+      this.#firstBytes += Buffer.from(chunk.subarray(0, FRAME_HEADER_BYTES)).toString('latin1')
     host.output.lend(this.transport)
     try {
       if (chunk === undefined) this.#frames.resume()
-      else this.#frames.push(chunk)
+      else if (chunk.length > host.input.bytes.length) this.#frames.push(chunk)
+      else {
+        host.input.bytes.set(chunk)
+        this.#frames.push(host.input.bytes, chunk.length, host.input.view)
+      }
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error
       this.#refuse(error)
     }
     host.output.flush()
+    this.#handedBytes += host.output.sentBytes - sentBefore
     if (this.#state === 'ending') this.transport.end()
     else this.#pauseOrResume()
-    if (!wasMidFrame) this.#midFrameSinceMs = nowMs
     if (
       host.output.unsentBytes > 0 ||
       this.#unsentBytes > 0 ||
@@ -164,13 +178,15 @@ export class Session implements TransportEvents, Requester {
       this.#account()
   }
 
-  readonly #onFrame = (bytes: Uint8Array, at: number, end: number): boolean => {
+  readonly #onFrame = (bytes: Uint8Array, at: number, end: number, view: DataView | undefined): boolean => {
     const { handlers, counters, output, options } = this.#host
     const reader = this.#reader
     this.#frameSeen = true
+    // What follows in this chunk begins now: whoever sends without a pause is in the middle of a frame all the time.
+    this.#midFrameSinceMs = this.#host.keyspace.nowMs
     const start = output.at
     try {
-      reader.open(bytes, at, end)
+      reader.open(bytes, at, end, view)
       const handler = handlers[reader.head]
       if (handler === undefined)
         throw new ProtocolError(Status.UnknownOpcode, `there is no opcode ${reader.head}`)
@@ -183,8 +199,10 @@ export class Session implements TransportEvents, Requester {
       if (!(error instanceof ProtocolError)) throw error
       // Handlers throw before they write; a reply that was begun all the same would be half a frame.
       if (output.at > start) output.at = start
-      writeError(output, reader.id, error.status, error.message)
-      if (errorFacts(error.status).closes) {
+      // Nobody can know which request an answer to id 0 is about.
+      const status = reader.id === PUSH_REQUEST_ID ? Status.Malformed : error.status
+      writeError(output, reader.id, status, error.message)
+      if (errorFacts(status).closes) {
         this.#why = error.message
         this.#state = 'ending'
       }
@@ -208,6 +226,13 @@ export class Session implements TransportEvents, Requester {
     this.#paused = saturated
     if (saturated) this.transport.pause()
     else this.transport.resume()
+  }
+
+  #release(): void {
+    this.#host.held.partialBytes -= this.#partialBytes
+    this.#host.held.unsentBytes -= this.#unsentBytes
+    this.#partialBytes = 0
+    this.#unsentBytes = 0
   }
 
   /** Keeps the server-wide sums of what is held for this connection, and closes it where they are exceeded. */

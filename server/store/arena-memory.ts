@@ -36,6 +36,7 @@ export class ArenaMemory {
   /** Views of each segment. Read freely; write only inside extents that are in use. */
   readonly words: Uint32Array[] = []
   readonly bytes: Uint8Array[] = []
+  readonly views: DataView[] = []
   /** Result of the last `allocate` or `takeLargest`: how many units were really given. */
   givenUnits = 0
 
@@ -204,6 +205,7 @@ export class ArenaMemory {
     const memory = new ArrayBuffer(units * UNIT_BYTES)
     this.words.push(new Uint32Array(memory))
     this.bytes.push(new Uint8Array(memory))
+    this.views.push(new DataView(memory))
     this.#segmentedUnits += units
     // Numbers below FIRST_SLOT are not addresses.
     const reserved = start === 0 ? FIRST_SLOT : 0

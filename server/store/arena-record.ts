@@ -44,6 +44,7 @@ export const KIND_SHIFT = 5
 export const KIND_MASK = 3 << KIND_SHIFT
 export const SLACK = 128
 export const FLAGS_SHIFT = 8
+export const FLAGS_MASK = 0xff << FLAGS_SHIFT
 export const KEY_SHIFT = 16
 export const KEY_BYTES_MASK = 0x7ff
 /** What an overwrite in place must keep of word 0. */

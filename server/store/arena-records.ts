@@ -2,7 +2,7 @@
 //
 // Between the store's policy and the byte table of arena-record.ts. Knows nothing of order, limits or time.
 
-import { copyBytes } from '../../protocol/bytes.ts'
+import { copyBytes, copyWords } from '../../protocol/bytes.ts'
 import {
   type ArenaMemory,
   SEGMENT_MASK,
@@ -15,8 +15,11 @@ import {
   CHAIN_BYTES,
   CHAINED,
   CONTINUATION_BYTES,
+  EXPIRY_AFTER,
+  EXPIRY_BEFORE,
   EXPIRY_LOW,
   FIRST_PIECE_UNITS_MIN,
+  FLAGS_MASK,
   FLAGS_SHIFT,
   HASH,
   HEAD_BYTES,
@@ -40,12 +43,13 @@ import {
   unitsOf,
   VALUE_BYTES,
 } from './arena-record.ts'
+import type { ExpiryLinks } from './expiry.ts'
 import { NO_SLOT, type RecordHead, type RecordKind, type Slot, type Span } from './store.ts'
 
 /** Whether a record has room for an expiry: TIMED or 0. */
 export type Timing = typeof TIMED | 0
 
-export class ArenaRecords {
+export class ArenaRecords implements ExpiryLinks {
   readonly #memory: ArenaMemory
 
   constructor(memory: ArenaMemory) {
@@ -115,10 +119,31 @@ export class ArenaRecords {
       this.#writeChain(slot, key.length, value)
       return
     }
-    const bytes = this.bytes(slot)
     const at = ((slot & SEGMENT_MASK) << 3) + keyOffset(word0)
-    copyBytes(key.bytes, key.at, key.length, bytes, at)
-    copyBytes(value.bytes, value.at, value.length, bytes, at + key.length)
+    this.#copyIn(key, slot, at)
+    this.#copyIn(value, slot, at + key.length)
+  }
+
+  /** Gives a record that stays where it is (see fitsInPlace) a new value and version; its key is the same. */
+  rewrite(slot: Slot, value: Span, head: RecordHead, seq: number): void {
+    const words = this.words(slot)
+    const index = (slot & SEGMENT_MASK) << 1
+    const word0 =
+      ((words[index] as number) & ~(KIND_MASK | FLAGS_MASK)) |
+      (head.kind << KIND_SHIFT) |
+      (head.flags << FLAGS_SHIFT)
+    words[index] = word0
+    words[index + VALUE_BYTES] = value.length
+    words[index + HLC_LOW] = head.hlc
+    words[index + HLC_HIGH] = head.hlc / TWO_32
+    words[index + SEQ_LOW] = seq
+    words[index + SEQ_HIGH] = ((seq / TWO_32) << 16) | head.origin
+    if ((word0 & TIMED) !== 0) {
+      words[index + EXPIRY_LOW] = head.expiresAtMs
+      words[index + TIMES_HIGH] = ((head.expiresAtMs / TWO_32) << 16) | (head.lifetimeMs / TWO_32)
+      words[index + LIFETIME_LOW] = head.lifetimeMs
+    }
+    this.#copyIn(value, slot, ((slot & SEGMENT_MASK) << 3) + keyOffset(word0) + keyBytesOf(word0))
   }
 
   /** Gives all of a record's memory back. */
@@ -151,7 +176,13 @@ export class ArenaRecords {
     if ((word0 & CHAINED) !== 0) return this.#chainEquals(slot, word0, key)
     const ours = this.bytes(slot)
     const ourAt = ((slot & SEGMENT_MASK) << 3) + keyOffset(word0)
-    for (let i = 0; i < length; i++) if (ours[ourAt + i] !== theirs[theirAt + i]) return false
+    let i = 0
+    if (key.view !== undefined) {
+      const ourView = this.#view(slot)
+      for (const wordsEnd = length - 3; i < wordsEnd; i += 4)
+        if (ourView.getInt32(ourAt + i, true) !== key.view.getInt32(theirAt + i, true)) return false
+    }
+    for (; i < length; i++) if (ours[ourAt + i] !== theirs[theirAt + i]) return false
     return true
   }
 
@@ -160,8 +191,16 @@ export class ArenaRecords {
     this.#copyOut(slot, word0, 0, keyBytesOf(word0), target, at)
   }
 
-  copyValue(slot: Slot, target: Uint8Array, at: number): void {
-    const word0 = this.word(slot, 0)
+  copyValue(slot: Slot, target: Uint8Array, at: number, view?: DataView): void {
+    const words = this.words(slot)
+    const index = (slot & SEGMENT_MASK) << 1
+    const word0 = words[index] as number
+    if (view !== undefined && (word0 & CHAINED) === 0) {
+      const from = (index << 2) + keyOffset(word0) + keyBytesOf(word0)
+      const length = words[index + VALUE_BYTES] as number
+      copyWords(this.bytes(slot), this.#view(slot), from, length, target, view, at)
+      return
+    }
     this.#copyOut(slot, word0, keyBytesOf(word0), this.word(slot, VALUE_BYTES), target, at)
   }
 
@@ -203,6 +242,24 @@ export class ArenaRecords {
     this.setWord(slot, TIMES_HIGH, ((expiresAtMs / TWO_32) << 16) | lifetimeHigh)
   }
 
+  // The links of the expiry wheel, for timed records.
+
+  next(slot: Slot): number {
+    return this.word(slot, EXPIRY_AFTER)
+  }
+
+  setNext(slot: Slot, to: number): void {
+    this.setWord(slot, EXPIRY_AFTER, to)
+  }
+
+  prev(slot: Slot): number {
+    return this.word(slot, EXPIRY_BEFORE)
+  }
+
+  setPrev(slot: Slot, to: number): void {
+    this.setWord(slot, EXPIRY_BEFORE, to)
+  }
+
   head(slot: Slot, into: RecordHead): void {
     const word0 = this.word(slot, 0)
     into.kind = this.kind(slot)
@@ -217,6 +274,15 @@ export class ArenaRecords {
         : (this.word(slot, TIMES_HIGH) & 0xffff) * TWO_32 + this.word(slot, LIFETIME_LOW)
     into.keyBytes = keyBytesOf(word0)
     into.valueBytes = this.word(slot, VALUE_BYTES)
+  }
+
+  #view(slot: Slot): DataView {
+    return this.#memory.views[slot >>> SEGMENT_UNITS_LOG2] as DataView
+  }
+
+  #copyIn(span: Span, slot: Slot, at: number): void {
+    if (span.view === undefined) copyBytes(span.bytes, span.at, span.length, this.bytes(slot), at)
+    else copyWords(span.bytes, span.view, span.at, span.length, this.bytes(slot), this.#view(slot), at)
   }
 
   // Chains. A chain's bytes are a stream over its pieces: key, then value.
@@ -265,16 +331,24 @@ export class ArenaRecords {
 
   /** Frees the pieces that hold nothing of the first `keepBytes` of the stream. */
   #truncateChain(slot: Slot, word0: number, keepBytes: number): void {
-    let left = keepBytes - (this.#units(slot, word0) * UNIT_BYTES - keyOffset(word0) - CHAIN_BYTES)
+    const chainWord = keyOffset(word0) >>> 2
+    let left = keepBytes
     let last = slot
-    let linkWord = (keyOffset(word0) >>> 2) + 1
-    while (left > 0) {
+    let linkWord = chainWord + 1
+    let headBytes = keyOffset(word0) + CHAIN_BYTES
+    let units = this.#units(slot, word0)
+    while (left > units * UNIT_BYTES - headBytes) {
+      left -= units * UNIT_BYTES - headBytes
       last = this.word(last, linkWord)
       linkWord = 1
-      left -= (this.word(last, 0) >>> 3) * UNIT_BYTES - CONTINUATION_BYTES
+      headBytes = CONTINUATION_BYTES
+      units = this.word(last, 0) >>> 3
     }
     this.#freeChain(this.word(last, linkWord))
     this.setWord(last, linkWord, NO_SLOT)
+    const kept = this.#memory.trim(last, units, Math.max(PIECE_UNITS_MIN, unitsOf(headBytes + left)))
+    if (last === slot) this.setWord(slot, chainWord, kept)
+    else this.setWord(last, 0, (this.word(last, 0) & 7) | (kept << 3))
   }
 
   /** Units of a record's first or only extent. */

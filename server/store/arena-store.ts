@@ -11,14 +11,13 @@
 
 import { ArenaIndex } from './arena-index.ts'
 import { ArenaList } from './arena-list.ts'
-import { ArenaMemory } from './arena-memory.ts'
+import { ArenaMemory, SEGMENT_MASK, SEGMENT_UNITS_LOG2 } from './arena-memory.ts'
 import {
-  EXPIRY_AFTER,
-  EXPIRY_BEFORE,
   FLAGS_SHIFT,
   HASH,
   KIND_MASK,
   keyBytesOf,
+  NEXT_IN_BUCKET,
   TIMED,
   TWO_32,
   VALUE_BYTES,
@@ -42,6 +41,8 @@ import {
   type StoreStats,
 } from './store.ts'
 
+/** Records a write that needs room purges at a time, after a flush. */
+const PURGE_STEP = 16
 /** Empty buckets a scan passes at the most for each record it was asked for. */
 const SCAN_BUCKETS_PER_COUNT = 8
 
@@ -87,26 +88,16 @@ export class ArenaStore implements Store {
     this.#index = new ArenaIndex(this.#memory)
     this.#values = new ArenaList(this.#memory)
     this.#markers = new ArenaList(this.#memory)
-    this.#wheel = new ExpiryWheel({
-      expiresAtMs: (slot) => records.expiresAtMs(slot),
-      next: (slot) => records.word(slot, EXPIRY_AFTER),
-      setNext: (slot, to) => records.setWord(slot, EXPIRY_AFTER, to),
-      prev: (slot) => records.word(slot, EXPIRY_BEFORE),
-      setPrev: (slot, to) => records.setWord(slot, EXPIRY_BEFORE, to),
-    })
+    this.#wheel = new ExpiryWheel(records)
   }
 
   hash(key: Span): number {
-    return this.#hash.hash(key.bytes, key.at, key.length)
+    return this.#hash.hash(key.bytes, key.at, key.length, key.view)
   }
 
   find(hash: number, key: Span): Slot {
-    let slot = this.#index.first(hash)
-    while (slot !== NO_SLOT) {
-      if (this.#records.hash(slot) === hash && this.#records.keyEquals(slot, key)) return slot
-      slot = this.#index.next(slot)
-    }
-    return NO_SLOT
+    const slot = this.#lookUp(hash, key)
+    return slot !== NO_SLOT && this.#isFlushed(slot) ? NO_SLOT : slot
   }
 
   findLive(hash: number, key: Span, nowMs: number): Slot {
@@ -152,8 +143,8 @@ export class ArenaStore implements Store {
     return this.#records.expiresAtMs(slot)
   }
 
-  copyValue(slot: Slot, target: Uint8Array, at: number): void {
-    this.#records.copyValue(slot, target, at)
+  copyValue(slot: Slot, target: Uint8Array, at: number, view?: DataView): void {
+    this.#records.copyValue(slot, target, at, view)
   }
 
   copyKey(slot: Slot, target: Uint8Array, at: number): void {
@@ -165,21 +156,23 @@ export class ArenaStore implements Store {
     const timing = head.expiresAtMs === 0 && head.lifetimeMs === 0 ? 0 : TIMED
     const payloadBytes = key.length + value.length
     if (slot !== NO_SLOT && this.#staysInPlace(slot, timing, payloadBytes, head)) {
-      this.#leave(slot)
-    } else {
-      const charge = chargeOf(key.length, value.length, timedBytesOf(head.expiresAtMs, head.lifetimeMs))
-      if (charge > this.#bytesMax) return NO_SLOT
-      if (slot !== NO_SLOT) this.#remove(slot)
-      slot = this.#makeRoom(charge, timing, payloadBytes, head.kind, nowMs)
-      if (slot === NO_SLOT) return NO_SLOT
-      this.#index.insert(hash, slot)
+      this.#overwrite(slot, value, head, nowMs)
+      return slot
     }
-    records.write(slot, hash, key, value, head)
-    records.setSeq(slot, this.#log.append(slot))
+    const charge = chargeOf(key.length, value.length, timedBytesOf(head.expiresAtMs, head.lifetimeMs))
+    if (!this.#canMakeRoom(charge, slot)) return NO_SLOT
+    // What was flushed under this key hides from find, and must not stand in the index twice.
+    const former = slot === NO_SLOT && this.#purgeSeq < this.#purgeEndSeq ? this.#lookUp(hash, key) : slot
+    if (former !== NO_SLOT) this.#remove(former)
+    const made = this.#makeRoom(charge, timing, payloadBytes, head.kind, nowMs)
+    if (made === NO_SLOT) return NO_SLOT
+    this.#index.insert(hash, made)
+    records.write(made, hash, key, value, head)
+    records.setSeq(made, this.#log.append(made))
     if (head.hlc > this.#hlcMax) this.#hlcMax = head.hlc
-    if (head.expiresAtMs !== 0) this.#wheel.add(slot, nowMs)
-    this.#enter(slot)
-    return slot
+    if (head.expiresAtMs !== 0) this.#wheel.add(made, nowMs)
+    this.#enter(made)
+    return made
   }
 
   setExpiry(slot: Slot, expiresAtMs: number): void {
@@ -269,10 +262,64 @@ export class ArenaStore implements Store {
     }
   }
 
+  /** The same memory, list and charge: what remains is a new version, the most recent use, and maybe another size. */
+  #overwrite(slot: Slot, value: Span, head: RecordHead, nowMs: number): void {
+    const records = this.#records
+    if (this.#doomed > 0 && records.hlc(slot) <= this.#watermark) this.#doomed--
+    this.#log.remove(records.seq(slot))
+    if (head.kind === RecordKind.Value) {
+      this.#dataBytes += value.length - records.word(slot, VALUE_BYTES)
+      this.touch(slot)
+    } else {
+      this.#countMarker(records.kind(slot), -1)
+      this.#countMarker(head.kind, 1)
+      this.#markers.remove(slot)
+      this.#markers.addNewest(slot)
+    }
+    if (records.expiresAtMs(slot) !== 0) this.#wheel.remove(slot)
+    records.rewrite(slot, value, head, this.#log.append(slot))
+    if (head.hlc > this.#hlcMax) this.#hlcMax = head.hlc
+    if (head.expiresAtMs !== 0) this.#wheel.add(slot, nowMs)
+  }
+
+  /** The record of this key, flushed or not. */
+  #lookUp(hash: number, key: Span): Slot {
+    const segments = this.#memory.words
+    let slot = this.#index.first(hash)
+    while (slot !== NO_SLOT) {
+      const words = segments[slot >>> SEGMENT_UNITS_LOG2] as Uint32Array
+      const index = (slot & SEGMENT_MASK) << 1
+      if (((words[index + HASH] as number) | 0) === hash && this.#records.keyEquals(slot, key)) return slot
+      slot = words[index + NEXT_IN_BUCKET] as number
+    }
+    return NO_SLOT
+  }
+
   /** An overwrite in place needs the same memory and the same list; anything else makes a new record. */
   #staysInPlace(slot: Slot, timing: typeof TIMED | 0, payloadBytes: number, head: RecordHead): boolean {
     const sameList = (this.#records.kind(slot) === RecordKind.Value) === (head.kind === RecordKind.Value)
     return sameList && this.#records.fitsInPlace(slot, timing, payloadBytes)
+  }
+
+  /** Looks before anything is removed: a write that cannot fit must leave everything as it was. */
+  #canMakeRoom(charge: number, replaced: Slot): boolean {
+    if (charge > this.#bytesMax) return false
+    let missing = this.#chargedBytes + charge - this.#bytesMax
+    if (replaced !== NO_SLOT) missing -= this.#chargeOf(replaced)
+    for (let slot = this.#values.oldest; slot !== NO_SLOT && missing > 0; slot = this.#values.newer(slot)) {
+      if (slot === replaced) continue
+      missing -= this.#chargeOf(slot)
+      if (!this.#isFlushed(slot) && !this.retention.mayForget(slot)) missing += this.#chargeOf(slot, 0)
+    }
+    for (let slot = this.#markers.oldest; slot !== NO_SLOT && missing > 0; slot = this.#markers.newer(slot))
+      if (slot !== replaced && this.#isFlushed(slot)) missing -= this.#chargeOf(slot)
+    return missing <= 0
+  }
+
+  /** What a record costs, or would cost with a value of another size. */
+  #chargeOf(slot: Slot, valueBytes: number = this.#records.word(slot, VALUE_BYTES)): number {
+    const word0 = this.#records.word(slot, 0)
+    return chargeOf(keyBytesOf(word0), valueBytes, (word0 & TIMED) === 0 ? 0 : TIMED_CHARGE_BYTES)
   }
 
   /** Memory for a new record, within the limits; NO_SLOT if there is nothing left to remove. */
@@ -295,6 +342,8 @@ export class ArenaStore implements Store {
 
   /** What is due first, else the least recently used; false if there is no value left. */
   #removeOne(nowMs: number): boolean {
+    // What was flushed is of no use to anybody any more.
+    if (this.#purge(PURGE_STEP) > 0) return true
     const due = this.#wheel.nextDue(nowMs)
     if (due !== NO_SLOT) {
       this.#letGo(due, 'expired')
@@ -387,12 +436,15 @@ export class ArenaStore implements Store {
     const word0 = this.#records.word(slot, 0)
     const keyBytes = keyBytesOf(word0)
     const valueBytes = this.#records.word(slot, VALUE_BYTES)
-    const timedBytes = (word0 & TIMED) === 0 ? 0 : TIMED_CHARGE_BYTES
-    this.#chargedBytes += by * chargeOf(keyBytes, valueBytes, timedBytes)
+    this.#chargedBytes += by * this.#chargeOf(slot)
     if (kind === RecordKind.Value) {
       this.#entries += by
       this.#dataBytes += by * (keyBytes + valueBytes)
-    } else if (kind === RecordKind.Ghost) this.#ghosts += by
+    } else this.#countMarker(kind, by)
+  }
+
+  #countMarker(kind: RecordKind, by: 1 | -1): void {
+    if (kind === RecordKind.Ghost) this.#ghosts += by
     else this.#tombstones += by
   }
 }

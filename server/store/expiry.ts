@@ -273,9 +273,8 @@ export class ExpiryWheel {
     for (let i = 0; i <= WORDS_PER_LEVEL; i++) {
       const word = ((start >>> 5) + i) & (WORDS_PER_LEVEL - 1)
       let bits = this.#occupied[words + word] ?? 0
-      // The word of `start` is met twice: first its bits from start on, at the end those below.
+      // The word of `start` is met twice: now its bits from start on, at the end those below.
       if (i === 0) bits &= -1 << (start & 31)
-      else if (i === WORDS_PER_LEVEL) bits &= ~(-1 << (start & 31))
       if (bits !== 0) {
         const index = (word << 5) + 31 - Math.clz32(bits & -bits)
         return from + ((index - start) & INDEX_MASK)

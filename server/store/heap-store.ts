@@ -93,7 +93,7 @@ export class HeapStore implements Store {
 
   /** For those above who want one; the map hashes by itself. */
   hash(key: Span): number {
-    return this.#hash.hash(key.bytes, key.at, key.length)
+    return this.#hash.hash(key.bytes, key.at, key.length, key.view)
   }
 
   find(_hash: number, key: Span): Slot {

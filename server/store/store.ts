@@ -10,6 +10,8 @@
 /** A view of `length` bytes from `at`; reused by its owner, never kept across calls. */
 export interface Span {
   bytes: Uint8Array
+  /** The same bytes, where whoever lends them has such a view: it reads whole words. */
+  view?: DataView | undefined
   at: number
   length: number
 }
@@ -121,15 +123,16 @@ export interface Store {
   valueBytes(slot: Slot): number
   keyBytes(slot: Slot): number
   expiresAtMs(slot: Slot): number
-  /** Copies the value's bytes to `target` from `at` on; the caller made sure of the room. */
-  copyValue(slot: Slot, target: Uint8Array, at: number): void
+  /** Copies the value's bytes to `target` (`view` shows the same bytes) from `at` on; the caller made sure of the room. */
+  copyValue(slot: Slot, target: Uint8Array, at: number, view?: DataView): void
   copyKey(slot: Slot, target: Uint8Array, at: number): void
 
   /**
    * Writes a record at the tail of the change log and makes it the most recently used.
    * `slot` is what `find` said for this key: that record is replaced. Key and value are copied.
    * Makes room first: what is due to expire goes before anything live is evicted.
-   * Returns the new slot, or NO_SLOT if it could not fit even into an empty store: then nothing has changed.
+   * Returns the new slot, or NO_SLOT if it cannot fit: it is larger than the limit, or what retention keeps leaves no
+   * room. Then nothing has changed.
    */
   put(hash: number, slot: Slot, key: Span, value: Span, head: RecordHead, nowMs: number): Slot
 
@@ -155,8 +158,8 @@ export interface Store {
   readonly tailSeq: number
 
   /**
-   * Visits values in an order of its own from `cursor` on (0 = from the start), at least one and about `count` at the
-   * most, and returns the cursor to go on from (0 = that was all). Changes in between are fine: a key that is there
+   * Visits values in an order of its own from `cursor` on (0 = from the start), about `count` at the most (a page may
+   * be empty: the work of a call is bounded), and returns the cursor to go on from (0 = that was all). Changes in between are fine: a key that is there
    * from the first call to the last is visited at least once, and a scan always ends.
    * `visit` must not change the store.
    */

@@ -3,8 +3,8 @@
 
 import { Packr, Unpackr } from 'msgpackr'
 
-const packr = new Packr({ useRecords: false })
-const unpackr = new Unpackr({ useRecords: false })
+const packr = new Packr({ useRecords: false, encodeUndefinedAsNil: true })
+const unpackr = new Unpackr({ useRecords: false, int64AsType: 'number' })
 
 /** A payload with its length in front. */
 export function framed(payload: Uint8Array): Buffer {

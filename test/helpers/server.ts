@@ -89,11 +89,17 @@ export class Connection {
         this.#onChange = resolve
       })
     }
-    const [only] = this.#received
-    const all = this.#received.length === 1 && only !== undefined ? only : Buffer.concat(this.#received)
-    this.#received = bytes === all.length ? [] : [all.subarray(bytes)]
-    this.#receivedBytes = all.length - bytes
-    return all.subarray(0, bytes)
+    const parts: Buffer[] = []
+    for (let missing = bytes; missing > 0; ) {
+      const chunk = this.#received[0] ?? Buffer.alloc(0)
+      const part = chunk.subarray(0, missing)
+      parts.push(part)
+      missing -= part.length
+      if (part.length === chunk.length) this.#received.shift()
+      else this.#received[0] = chunk.subarray(part.length)
+    }
+    this.#receivedBytes -= bytes
+    return parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts)
   }
 
   /** Everything that comes until the connection closes. */

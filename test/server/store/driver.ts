@@ -42,7 +42,7 @@ export class Driver {
   readonly store: Store
   nowMs = START_MS
   hlc = 0
-  #shift = 0
+  #turn = 0
 
   constructor(store: Store) {
     this.store = store
@@ -182,13 +182,16 @@ export class Driver {
 
   #span(content: Key): Span {
     const bytes = typeof content === 'string' ? Buffer.from(content, 'latin1') : content
-    // Every alignment comes up, now inside a plain array, now inside a Buffer, whose methods are not all the same.
-    const at = this.#shift++ & 15
+    // Every alignment comes up, inside a plain array and inside a Buffer (their methods are not all the same), with a
+    // view and without.
+    const turn = this.#turn++
+    const at = turn & 15
     const length = at + bytes.length + 5
-    const whole = (this.#shift & 16) === 0 ? new Uint8Array(length) : Buffer.allocUnsafe(length)
+    const whole = (turn & 16) === 0 ? new Uint8Array(length) : Buffer.allocUnsafe(length)
     whole.fill(SURROUNDINGS)
     whole.set(bytes, at)
-    return { bytes: whole, at, length: bytes.length }
+    const view = (turn & 32) === 0 ? undefined : new DataView(whole.buffer, whole.byteOffset, length)
+    return { bytes: whole, view, at, length: bytes.length }
   }
 }
 

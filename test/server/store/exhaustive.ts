@@ -1,8 +1,9 @@
 // Every sequence of a few operations over three keys and two places, against the naive model: what random tests only
 // make likely, for small n this makes certain.
 
-import { describe, expect, it } from 'vitest'
+import { describe, it } from 'vitest'
 import { NO_SLOT, RecordKind } from '../../../server/store/store.ts'
+import { alike, same } from './alike.ts'
 import { Driver, HASH_KEY, type MakeStore, START_MS } from './driver.ts'
 import { type MayForget, Model, retentionOf, viewOf } from './model.ts'
 
@@ -24,7 +25,7 @@ const put = (key: string, ttlMs?: number): Operation => [
 
 const get = (key: string): Operation => [
   `get ${key}`,
-  ({ cache, model }) => expect(cache.get(key)).toBe(model.get(key)),
+  ({ cache, model }) => same(cache.get(key), model.get(key)),
 ]
 
 const remove = (key: string): Operation => [
@@ -37,7 +38,7 @@ const remove = (key: string): Operation => [
 
 const forget = (key: string): Operation => [
   `forget ${key}`,
-  ({ cache, model }) => expect(cache.forget(key)).toBe(model.forget(key)),
+  ({ cache, model }) => same(cache.forget(key), model.forget(key)),
 ]
 
 const strip = (key: string): Operation => [
@@ -45,7 +46,7 @@ const strip = (key: string): Operation => [
   ({ cache, model }) => {
     const slot = cache.findLive(key)
     if (slot !== NO_SLOT) cache.store.strip(slot, RecordKind.Ghost)
-    expect(model.strip(key, RecordKind.Ghost)).toBe(slot !== NO_SLOT)
+    same(slot !== NO_SLOT, model.strip(key, RecordKind.Ghost))
   },
 ]
 
@@ -92,32 +93,32 @@ export function describeExhaustively(make: MakeStore): void {
         it(`${about}, ${retention}`, () => {
           const sequence: Operation[] = []
           const visit = (depth: number): void => {
-            if (depth === length - shorter + LONGER) check(make, sequence, mayForget)
-            else
-              for (const operation of operations) {
-                sequence[depth] = operation
-                visit(depth + 1)
-              }
+            check(make, sequence, mayForget)
+            if (depth === length - shorter + LONGER) return
+            for (const operation of operations) {
+              sequence.push(operation)
+              visit(depth + 1)
+              sequence.pop()
+            }
           }
           visit(0)
         })
   })
 }
 
-/** Compared at the end alone: what differs after fewer steps differs in a sequence that ends in mere looking too. */
 function check(make: MakeStore, sequence: Operation[], mayForget: MayForget): void {
-  const cache = new Driver(make({ entriesMax: 2, bytesMax: 2 ** 20, hashKey: HASH_KEY }))
+  const cache = new Driver(make({ entriesMax: 2, bytesMax: 65_536, hashKey: HASH_KEY }))
   cache.store.retention = retentionOf(cache, mayForget)
   const pair = { cache, model: new Model(2, mayForget, START_MS) }
   try {
     for (const [, run] of sequence) run(pair)
     const [seen, wanted] = [viewOf(cache, mayForget), pair.model.view()]
-    if (JSON.stringify(seen) !== JSON.stringify(wanted)) expect(seen).toEqual(wanted)
+    alike(seen, wanted)
     cache.sweepAll()
     const [swept, stats] = [viewOf(cache, mayForget), cache.store.stats()]
-    if (JSON.stringify(swept) !== JSON.stringify(wanted)) expect(swept).toEqual(wanted)
-    if (stats.entries !== wanted.lru.length || stats.usedBytes !== cache.chargedBytes())
-      expect(stats).toMatchObject({ entries: wanted.lru.length, usedBytes: cache.chargedBytes() })
+    alike(swept, wanted)
+    same(stats.entries, wanted.lru.length)
+    same(stats.usedBytes, cache.chargedBytes())
   } catch (error) {
     throw new Error(`${sequence.map(([name]) => name).join(', ')}: ${String(error)}`, { cause: error })
   }

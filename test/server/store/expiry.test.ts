@@ -209,7 +209,7 @@ describe('ExpiryWheel', () => {
       expect(bench.wheel.nextDue(now, 0)).toBe(NO_SLOT)
       while (bench.wheel.prepare(50) === 50);
     }
-    bench.wheel.nextDue(deadline)
+    expect(bench.wheel.nextDue(deadline - 1)).toBe(NO_SLOT)
     expect(bench.wheel.dealt).toBe(0)
     expect(bench.drain(deadline + 2499)).toHaveLength(2500)
     expect(bench.drain(deadline + 4999)).toHaveLength(2500)
@@ -235,6 +235,20 @@ describe('ExpiryWheel', () => {
         expect(bench.drain(START_MS + delay)).toEqual([START_MS + delay])
       }
     }
+  })
+
+  it('deals out what a clock set back has left behind, a few at a time', () => {
+    const bench = new Bench()
+    for (let i = 0; i < 100; i++) bench.add(START_MS + HOUR + i * SECOND, START_MS)
+    expect(bench.drain(START_MS)).toEqual([])
+    expect(bench.wheel.nextDue(START_MS - YEAR, 10)).toBe(NO_SLOT)
+    expect(bench.wheel.dealt).toBe(10)
+    expect(bench.wheel.nextDue(START_MS - YEAR, 10)).toBe(NO_SLOT)
+    expect(bench.wheel.dealt).toBe(10)
+    expect(bench.wheel.prepare(1000)).toBe(80)
+    expect(bench.wheel.prepare(1000)).toBe(0)
+    expect(bench.drain(START_MS + HOUR - 1)).toEqual([])
+    expect(bench.drain(START_MS + 2 * HOUR)).toHaveLength(100)
   })
 
   it('keeps what was late when the clock goes back below its deadline', () => {

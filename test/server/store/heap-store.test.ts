@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { HeapStore } from '../../../server/store/heap-store.ts'
-import { emptyHead, NO_SLOT, RecordKind, type Slot } from '../../../server/store/store.ts'
+import { emptyHead, FIRST_SLOT, NO_SLOT, RecordKind, type Slot } from '../../../server/store/store.ts'
 import { describeStore } from './conformance.ts'
-import { Driver, HASH_KEY, latin1, pattern } from './driver.ts'
+import { Driver, HASH_KEY, latin1, pattern, START_MS } from './driver.ts'
 import { forEachSeed } from './random.ts'
 
 describeStore('HeapStore', (options) => new HeapStore(options))
@@ -51,6 +51,8 @@ describe('HeapStore, beyond what every store does', () => {
         slots.set(key, cache.find(key))
         if (!present.has(key)) slots.delete(key)
         expect(new Set(slots.values()).size).toBe(slots.size)
+        // Slots are used again: there were never more than 60 keys.
+        expect(Math.max(...slots.values())).toBeLessThan(FIRST_SLOT + 60)
       }
     })
   })
@@ -117,6 +119,18 @@ describe('HeapStore, beyond what every store does', () => {
     expect(cache.lru()).toEqual(['b', 'c', 'd'])
     expect(cache.logKeys()).toEqual(['m2', 'm3', 'a', 'b', 'c', 'd'])
     expect(cache.store.stats()).toMatchObject({ entries: 3, ghosts: 1, tombstones: 2, evictions: 1 })
+  })
+
+  it('sweeps ahead: what many deadlines at one time will need is done before that time', () => {
+    const cache = withLimits(10_000, 10_000_000)
+    for (let i = 0; i < 2000; i++) cache.put(`k${i}`, '', { ttlMs: 3_600_000 + (i % 50) })
+    const before: number[] = []
+    for (cache.nowMs += 3_590_000; cache.nowMs < START_MS + 3_600_000; cache.nowMs += 50)
+      before.push(cache.store.sweep(cache.nowMs, 1000))
+    expect(before.reduce((sum, pieces) => sum + pieces)).toBeGreaterThanOrEqual(2000)
+    expect(Math.max(...before)).toBeLessThanOrEqual(1000)
+    // Nothing is left to do now but to expire what is due.
+    expect(cache.store.sweep(START_MS + 3_600_000, 1000)).toBe(40)
   })
 
   it('looks at a bounded number of slots for a page of a scan', () => {

@@ -122,7 +122,7 @@ export class Model {
     this.expire()
     return {
       lru: this.#lru.map((record) => record.key),
-      log: this.#log.map((record) => describe(record)),
+      log: this.#log.map((record) => described(record)),
       evictions: this.#evictions,
     }
   }
@@ -174,15 +174,15 @@ export function viewOf(driver: Driver, mayForget: MayForget): View {
   for (const slot of driver.log()) {
     const head = driver.headOf(slot)
     const record = { ...head, key: driver.keyOf(slot), value: driver.valueOf(slot) }
-    if (head.kind !== RecordKind.Value || !isDue(head.expiresAtMs)) log.push(describe(record))
+    if (head.kind !== RecordKind.Value || !isDue(head.expiresAtMs)) log.push(described(record))
     else if (!mayForget(head.hlc))
-      log.push(describe({ ...record, kind: RecordKind.Ghost, value: '', expiresAtMs: 0 }))
+      log.push(described({ ...record, kind: RecordKind.Ghost, value: '', expiresAtMs: 0 }))
   }
   return { lru, log, evictions: store.stats().evictions }
 }
 
-function describe(record: ModelRecord): string {
+function described(record: ModelRecord): string {
   const { key, value, kind, flags, hlc, origin, expiresAtMs, lifetimeMs } = record
   const shown = value.length > 40 ? `${value.slice(0, 40)}… (${value.length})` : value
-  return JSON.stringify([key, shown, kind, flags, hlc, origin, expiresAtMs, lifetimeMs])
+  return `${key} = ${shown}; ${kind} ${flags} ${hlc}@${origin}, expires ${expiresAtMs}, lifetime ${lifetimeMs}`
 }

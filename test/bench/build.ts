@@ -1,0 +1,58 @@
+// Builds what ships, and the benchmark's own processes beside it, into a folder of its own: what a TypeScript loader
+// makes of the sources on the fly is not what users run, and it is slower.
+//
+//   FOLDER/package.json      a copy, so that modules are ESM and the package finds its own version
+//   FOLDER/node_modules      a link to the project's
+//   FOLDER/dist/…            protocol, server, client, bin, test/bench
+
+import { execFileSync } from 'node:child_process'
+import { existsSync, rmSync } from 'node:fs'
+import { copyFile, mkdtemp, symlink, writeFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+export const PROJECT_DIR = fileURLToPath(new URL('../..', import.meta.url))
+const BUILD_TIMEOUT_MS = 120_000
+
+export interface Build {
+  distDir: string
+  /** Type errors, if there were any; what was emitted is there nevertheless. */
+  complaints: string
+}
+
+/** The folder is removed when this process ends. Throws when nothing runnable came out. */
+export async function build(): Promise<Build> {
+  const folder = await mkdtemp(join(tmpdir(), 'cache-bench-'))
+  process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
+  await copyFile(join(PROJECT_DIR, 'package.json'), join(folder, 'package.json'))
+  await symlink(join(PROJECT_DIR, 'node_modules'), join(folder, 'node_modules'))
+  const distDir = join(folder, 'dist')
+  const config = join(folder, 'tsconfig.json')
+  await writeFile(config, JSON.stringify(configuration(distDir)))
+  const complaints = compile(config)
+  if (!existsSync(join(distDir, 'bin/start-server.js'))) throw new Error(`the build failed:\n${complaints}`)
+  return { distDir, complaints }
+}
+
+function configuration(outDir: string) {
+  const inProject = (path: string) => join(PROJECT_DIR, path)
+  return {
+    extends: inProject('tsconfig.build.json'),
+    compilerOptions: { outDir, rootDir: PROJECT_DIR, declaration: false },
+    include: ['protocol', 'server', 'client', 'bin', 'test/bench'].map(inProject),
+    exclude: [inProject('test/bench/*.test.ts')],
+  }
+}
+
+function compile(config: string): string {
+  const compiler = join(dirname(createRequire(import.meta.url).resolve('typescript/package.json')), 'bin/tsc')
+  try {
+    execFileSync(process.execPath, [compiler, '-p', config], { encoding: 'utf8', timeout: BUILD_TIMEOUT_MS })
+    return ''
+  } catch (error) {
+    const output = error instanceof Error && 'stdout' in error ? String(error.stdout) : ''
+    return output || String(error)
+  }
+}

@@ -1,0 +1,90 @@
+// What sessions of a server share, without the server: no port, no timers, a clock that the test sets. The same
+// requests get the same bytes.
+
+import { HybridClock } from '../../server/clock.ts'
+import { makeHandlers } from '../../server/handlers.ts'
+import { Keyspace } from '../../server/keyspace.ts'
+import { resolveOptions, type ServerOptions } from '../../server/options.ts'
+import { Output } from '../../server/output.ts'
+import type { Session, SessionHost } from '../../server/session.ts'
+import { type ServerStats, Statistics } from '../../server/statistics.ts'
+import { ArenaStore } from '../../server/store/arena-store.ts'
+import { HeapStore } from '../../server/store/heap-store.ts'
+
+const START_MS = Date.UTC(2030, 0, 1)
+
+export interface TestHost extends SessionHost {
+  /** What the sessions take for the time of day, in ms since 1970. */
+  nowMs: number
+  /** Why sessions ended, in that order. */
+  readonly endings: string[]
+}
+
+export function sessionHost(options: ServerOptions = {}): TestHost {
+  const resolved = resolveOptions({ nodeId: 'test', ...options })
+  const storeOptions = {
+    entriesMax: resolved.maxEntries,
+    bytesMax: resolved.maxMemoryBytes,
+    hashKey: Buffer.alloc(16, 1),
+  }
+  const store = resolved.store === 'heap' ? new HeapStore(storeOptions) : new ArenaStore(storeOptions)
+  const identity = {
+    version: '1.2.3',
+    nodeId: () => 'test',
+    bootId: Buffer.from('boot-id.'),
+    region: 'here',
+    cluster: 'test',
+  }
+  const keyspace = new Keyspace(store, new HybridClock(), {
+    defaultTtlMs: 0,
+    renewOnHit: false,
+    bootId: identity.bootId,
+  })
+  const statistics = new Statistics(START_MS)
+  statistics.stop()
+  // As it is at the start: later each run would have figures of its own.
+  const stats: ServerStats = {
+    ...statistics.report({
+      nowMs: START_MS,
+      options: resolved,
+      identity,
+      keyspace,
+      sentBytes: 0,
+      draining: false,
+    }),
+    memory: FIXED_MEMORY,
+  }
+  const input = new ArrayBuffer(64 * 1024)
+  const host: TestHost = {
+    options: resolved,
+    keyspace,
+    handlers: makeHandlers({
+      keyspace,
+      identity,
+      valueBytesMax: resolved.maxValueBytes,
+      stats: () => stats,
+    }),
+    output: new Output(),
+    input: { bytes: new Uint8Array(input), view: new DataView(input) },
+    counters: statistics.counters,
+    held: { partialBytes: 0, unsentBytes: 0 },
+    nowMs: START_MS,
+    now: () => host.nowMs,
+    endings: [],
+    onClosed: (_: Session, why: string) => host.endings.push(why),
+  }
+  return host
+}
+
+const FIXED_MEMORY: ServerStats['memory'] = {
+  entries: 1,
+  entriesMax: null,
+  dataBytes: 2,
+  overheadBytes: 3,
+  usedBytes: 5,
+  limitBytes: 1024,
+  residentBytes: 70_000_000,
+  tombstones: 0,
+  ghosts: 0,
+  oldestEntryAgeSeconds: 1.5,
+}
