@@ -3,7 +3,7 @@
 
 import type { CacheError } from '../protocol/errors.ts'
 import { TTL_MS_MAX } from '../protocol/limits.ts'
-import type { OnUnavailable } from './options.ts'
+import { checkOnUnavailable, type OnUnavailable, positiveNumber } from './options.ts'
 
 declare const version: unique symbol
 /** Names one write of one key; opaque. Equal strings mean the same write. */
@@ -115,9 +115,16 @@ export function checkCallOptions(options: unknown, known: ReadonlySet<string>): 
       )
     throw new TypeError(`unknown option ${name}; there are ${[...known].join(', ')}`)
   }
-  const { timeoutMs } = options as CallOptions
-  if (timeoutMs !== undefined && !(timeoutMs > 0 && timeoutMs < 2 ** 31))
-    throw new RangeError(`timeoutMs: ${String(timeoutMs)} is not possible; allowed: above 0 and below 2^31`)
+  const { timeoutMs, signal, onUnavailable } = options as CallOptions
+  checkOnUnavailable(onUnavailable)
+  checkSignal(signal)
+  if (timeoutMs !== undefined) positiveNumber('timeoutMs', timeoutMs)
+}
+
+/** Throws TypeError for what cannot be listened to. Not by `instanceof`: a signal may come from another realm. */
+export function checkSignal(signal: AbortSignal | undefined): void {
+  if (signal !== undefined && typeof signal?.addEventListener !== 'function')
+    throw new TypeError(`signal: ${String(signal)} is not possible; allowed: an AbortSignal`)
 }
 
 /** The TTL operand in ms: 0 for none, undefined to leave it to the server. Throws RangeError. */

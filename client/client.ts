@@ -13,6 +13,7 @@ import {
   type CallOptions,
   callOptionNames,
   checkCallOptions,
+  checkSignal,
   type Entry,
   type IncrementOptions,
   incrementOptionNames,
@@ -25,13 +26,14 @@ import {
   storeOptionNames,
   ttlMsOf,
 } from './calls.ts'
-import { dialStandalone, dialTcp } from './dial.ts'
+import { dialTcp } from './dial.ts'
 import { type ClientCounters, type Ends, makeEnds } from './ends.ts'
 import { versionBytes, writeKey } from './keys.ts'
 import { ManyKeys } from './many.ts'
 import { type ClientOptions, type ResolvedClientOptions, resolveClientOptions } from './options.ts'
 import { Call, type CallEnd, Requests } from './requests.ts'
-import { traceCommand } from './tracing.ts'
+import { Standalone } from './standalone.ts'
+import { isTraced, traceCommand } from './tracing.ts'
 
 export interface ClientEvents {
   /** An outage begins: once, not per call. */
@@ -46,9 +48,24 @@ export interface ClientEvents {
 export type ServerStats = Record<string, Record<string, unknown> | unknown[]>
 
 const CLOSE_TIMEOUT_MS = 2000
+
+interface Behaviour {
+  throws: boolean
+  failsFast: boolean
+}
 const READ = { throws: false, failsFast: true }
 const STORE = { throws: false, failsFast: false }
 const CHANGE = { throws: true, failsFast: false }
+
+/** What the last `new Promise(capture)` was given: saves a closure per call. */
+const captured: { resolve: (value: never) => void; reject: (error: unknown) => void } = {
+  resolve() {},
+  reject() {},
+}
+const capture = (resolve: (value: never) => void, reject: (error: unknown) => void): void => {
+  captured.resolve = resolve
+  captured.reject = reject
+}
 
 export class OrmucoCacheClient extends EventEmitter<ClientEvents> implements AsyncDisposable {
   readonly mode: 'remote' | 'standalone'
@@ -57,6 +74,9 @@ export class OrmucoCacheClient extends EventEmitter<ClientEvents> implements Asy
   readonly #counters: ClientCounters
   readonly #ends: Ends
   readonly #many: ManyKeys
+  readonly #standalone: Standalone | undefined
+  readonly #reading: Behaviour
+  readonly #storing: Behaviour
   #server: string
   #unavailableBefore = 0
 
@@ -87,12 +107,12 @@ export class OrmucoCacheClient extends EventEmitter<ClientEvents> implements Asy
       pending: 0,
     }
     this.#server = this.mode === 'standalone' ? 'standalone' : servers.map(nameOf).join(', ')
+    this.#standalone = this.mode === 'standalone' ? new Standalone(this.#options.standalone) : undefined
     const dial =
-      this.mode === 'standalone'
-        ? dialStandalone(this.#options.standalone)
-        : dialTcp(servers, (server) => {
-            this.#server = nameOf(server)
-          })
+      this.#standalone?.dial ??
+      dialTcp(servers, (server) => {
+        this.#server = nameOf(server)
+      })
     this.#requests = new Requests(
       {
         dial,
@@ -109,37 +129,56 @@ export class OrmucoCacheClient extends EventEmitter<ClientEvents> implements Asy
         onAvailable: (_, outageMs) => this.#onAvailable(outageMs),
       },
     )
+    this.#reading = this.#behaviour(READ, undefined)
+    this.#storing = this.#behaviour(STORE, undefined)
     this.#ends = makeEnds(this.#counters, () => this.#requests.hello?.region ?? '')
-    this.#many = new ManyKeys(this.#requests, this.#ends, this.#counters)
+    this.#many = new ManyKeys(this.#requests, this.#ends, this.#counters, this.#options.keyPrefix)
   }
 
   /** Optional check at start-up: resolves when connected, rejects with a CacheError if that fails within the deadline. */
   async connect(options?: CallOptions): Promise<this> {
     if (options !== undefined) checkCallOptions(options, callOptionNames)
-    await this.#call(pingEnd, CHANGE, undefined, options, Opcode.Ping, 0, undefined)
+    await this.#call(pingEnd, CHANGE, options, Opcode.Ping)
     return this
   }
 
   /** Stores a value: anything JSON-like, Date, Map, Set, bigint, Buffer, typed arrays, cycles. TypeError for the rest. */
   store(key: string, value: unknown, options?: StoreOptions): Promise<Stored> {
-    if (options !== undefined) return this.#storeWith(key, value, options)
-    return traceCommand('store', () =>
-      this.#promise(this.#ends.store, STORE, key, undefined, (call) => {
-        const encoded = encodeValue(value, key)
-        const writer = this.#requests.begin(call, Opcode.Set, 3)
-        if (writer === undefined) return false
-        writeKey(writer, this.#options.keyPrefix + key)
+    if (options !== undefined || isTraced()) return this.#storeWith(key, value, options ?? {})
+    // The two plain calls are written out: they allocate their promise and their call, and no closures.
+    const promise = new Promise<Stored>(capture)
+    const call = new Call(this.#ends.store, captured.resolve, captured.reject, key, this.#storing)
+    try {
+      const encoded = encodeValue(value, key)
+      const writer = this.#requests.begin(call, Opcode.Set, 3)
+      if (writer !== undefined) {
+        writeKey(writer, key, this.#options.keyPrefix)
         writer.reserve(encoded.length + 16)
         writer.int(encoded.flags)
         writer.binary(encoded.bytes, encoded.at, encoded.length)
-        return true
-      }),
-    )
+        this.#requests.end(call, undefined)
+      }
+    } catch (error) {
+      call.reject(error)
+    }
+    return promise
   }
 
   /** The value, or undefined on a miss. With a schema: its output. */
   retrieve<T = unknown>(key: string, options?: ReadOptions<T>): Promise<T | undefined> {
-    return options === undefined ? this.#retrieve(key, undefined) : this.#retrieveWith(key, options)
+    if (options !== undefined || isTraced()) return this.#retrieveWith(key, options ?? {})
+    const promise = new Promise<T | undefined>(capture)
+    const call = new Call(this.#ends.retrieve, captured.resolve, captured.reject, key, this.#reading)
+    try {
+      const writer = this.#requests.begin(call, Opcode.Get, 1)
+      if (writer !== undefined) {
+        writeKey(writer, key, this.#options.keyPrefix)
+        this.#requests.end(call, undefined)
+      }
+    } catch (error) {
+      call.reject(error)
+    }
+    return promise
   }
 
   /** The value with all that is known of it, and misses told from outages. */
@@ -149,7 +188,7 @@ export class OrmucoCacheClient extends EventEmitter<ClientEvents> implements Asy
       this.#promise<Lookup<T>>(this.#ends.lookup, READ, key, options, (call) => {
         const writer = this.#requests.begin(call, Opcode.Get, 2)
         if (writer === undefined) return false
-        writeKey(writer, this.#options.keyPrefix + key)
+        writeKey(writer, key, this.#options.keyPrefix)
         writer.int(Want.Meta)
         return true
       }),
@@ -184,7 +223,7 @@ export class OrmucoCacheClient extends EventEmitter<ClientEvents> implements Asy
       this.#promise(this.#ends.found, CHANGE, key, options, (call) => {
         const writer = this.#requests.begin(call, Opcode.Touch, 2)
         if (writer === undefined) return false
-        writeKey(writer, this.#options.keyPrefix + key)
+        writeKey(writer, key, this.#options.keyPrefix)
         writer.int(ttlMs)
         return true
       }),
@@ -203,7 +242,7 @@ export class OrmucoCacheClient extends EventEmitter<ClientEvents> implements Asy
       this.#promise(this.#ends.number, CHANGE, key, options, (call) => {
         const writer = this.#requests.begin(call, Opcode.Increment, 4)
         if (writer === undefined) return false
-        writeKey(writer, this.#options.keyPrefix + key)
+        writeKey(writer, key, this.#options.keyPrefix)
         writer.int(by)
         writer.int(initial)
         if (ttlMs === undefined) writer.nil()
@@ -220,7 +259,7 @@ export class OrmucoCacheClient extends EventEmitter<ClientEvents> implements Asy
   ): Promise<(T | undefined)[]> {
     if (options !== undefined) checkCallOptions(options, readOptionNames)
     const values = await traceCommand('retrieveMany', () =>
-      this.#many.retrieve<T>(this.#prefixed(keys), this.#behaviour(READ, options), options),
+      this.#many.retrieve<T>(keys, this.#behaviour(READ, options), options),
     )
     const schema = options?.schema
     if (schema === undefined) return values
@@ -240,9 +279,8 @@ export class OrmucoCacheClient extends EventEmitter<ClientEvents> implements Asy
     const condition = conditionOf(options?.if)
     if (condition.version !== undefined) throw new TypeError('storeMany: a version belongs to one key')
     const ttlMs = ttlMsOf(options?.ttlSeconds)
-    const prefixed = [...entries].map(([key, value]) => [this.#options.keyPrefix + key, value] as const)
     return traceCommand('storeMany', () =>
-      this.#many.store(prefixed, ttlMs, condition.condition, this.#behaviour(STORE, options), options),
+      this.#many.store([...entries], ttlMs, condition.condition, this.#behaviour(STORE, options), options),
     )
   }
 
@@ -250,39 +288,44 @@ export class OrmucoCacheClient extends EventEmitter<ClientEvents> implements Asy
   async deleteMany(keys: readonly string[], options?: CallOptions): Promise<number> {
     if (options !== undefined) checkCallOptions(options, callOptionNames)
     return traceCommand('deleteMany', () =>
-      this.#many.delete(this.#prefixed(keys), this.#behaviour(CHANGE, options), options),
+      this.#many.delete(keys, this.#behaviour(CHANGE, options), options),
     )
   }
 
-  /** All keys, page by page: one that is there throughout is given at least once; a scan always ends. */
+  /**
+   * All keys, page by page: one that is there throughout is given at least once. Rejects if the server cannot be asked,
+   * whatever `onUnavailable` says: keys that are left out in silence are taken for keys that are not there.
+   */
   async *keys(
     options: { prefix?: string; signal?: AbortSignal } = {},
   ): AsyncGenerator<string, void, undefined> {
     for (const name of Object.keys(options))
       if (name !== 'prefix' && name !== 'signal')
         throw new TypeError(`unknown option ${name}; there are prefix, signal`)
-    const { keyPrefix } = this.#options
-    const call = options.signal === undefined ? undefined : { signal: options.signal }
+    const { prefix = '', signal } = options
+    checkSignal(signal)
     for await (const page of this.#many.pages(
-      keyPrefix + (options.prefix ?? ''),
-      this.#behaviour(CHANGE, call),
-      call,
-    ))
-      for (const key of page) yield key.slice(keyPrefix.length)
+      prefix,
+      CHANGE,
+      signal === undefined ? undefined : { signal },
+    )) {
+      for (const key of page) {
+        signal?.throwIfAborted()
+        yield key
+      }
+    }
   }
 
   /** Everything on the server is gone, whatever the key prefix. */
   async clear(options?: CallOptions): Promise<void> {
     if (options !== undefined) checkCallOptions(options, callOptionNames)
-    await traceCommand('clear', () =>
-      this.#call(this.#ends.found, CHANGE, undefined, options, Opcode.Clear, 0, undefined),
-    )
+    await traceCommand('clear', () => this.#call(this.#ends.found, CHANGE, options, Opcode.Clear))
   }
 
   /** The server's statistics: server, memory, cache, commands, connections, network, peers, eventLoop. */
   async stats(options?: CallOptions): Promise<ServerStats> {
     if (options !== undefined) checkCallOptions(options, callOptionNames)
-    return this.#call<ServerStats>(statsEnd, CHANGE, undefined, options, Opcode.Stats, 0, undefined)
+    return this.#call<ServerStats>(statsEnd, CHANGE, options, Opcode.Stats)
   }
 
   /** What this client has seen; synchronous, a copy. */
@@ -291,33 +334,31 @@ export class OrmucoCacheClient extends EventEmitter<ClientEvents> implements Asy
   }
 
   /** Waits for the calls under way (at most `timeoutMs`, default 2000), then disconnects. Idempotent. */
-  close(options: { timeoutMs?: number } = {}): Promise<void> {
-    return this.#requests.close(options.timeoutMs ?? CLOSE_TIMEOUT_MS)
+  async close(options: { timeoutMs?: number } = {}): Promise<void> {
+    await this.#requests.close(options.timeoutMs ?? CLOSE_TIMEOUT_MS)
+    this.#standalone?.destroy()
   }
 
   /** Disconnects at once; calls under way end as unavailable. */
   destroy(reason?: Error): void {
     this.#requests.destroy(reason)
+    this.#standalone?.destroy()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }
 
-  #retrieve<T>(key: string, options: CallOptions | undefined): Promise<T | undefined> {
-    return traceCommand('retrieve', () =>
+  async #retrieveWith<T>(key: string, options: ReadOptions<T>): Promise<T | undefined> {
+    checkCallOptions(options, readOptionNames)
+    const found = traceCommand('retrieve', () =>
       this.#promise<T | undefined>(this.#ends.retrieve, READ, key, options, (call) => {
         const writer = this.#requests.begin(call, Opcode.Get, 1)
         if (writer === undefined) return false
-        writeKey(writer, this.#options.keyPrefix + key)
+        writeKey(writer, key, this.#options.keyPrefix)
         return true
       }),
     )
-  }
-
-  async #retrieveWith<T>(key: string, options: ReadOptions<T>): Promise<T | undefined> {
-    checkCallOptions(options, readOptionNames)
-    const found = this.#retrieve<T>(key, options)
     return options.schema === undefined ? found : this.#fitting(found, options.schema)
   }
 
@@ -330,7 +371,7 @@ export class OrmucoCacheClient extends EventEmitter<ClientEvents> implements Asy
         const encoded = encodeValue(value, key)
         const writer = this.#requests.begin(call, Opcode.Set, 6)
         if (writer === undefined) return false
-        writeKey(writer, this.#options.keyPrefix + key)
+        writeKey(writer, key, this.#options.keyPrefix)
         writer.reserve(encoded.length + 64)
         writer.int(encoded.flags)
         writer.binary(encoded.bytes, encoded.at, encoded.length)
@@ -347,29 +388,27 @@ export class OrmucoCacheClient extends EventEmitter<ClientEvents> implements Asy
   async #keyCall<T>(
     name: string,
     end: CallEnd,
-    behaviour: { throws: boolean; failsFast: boolean },
+    behaviour: Behaviour,
     key: string,
     options: CallOptions | undefined,
     opcode: Opcode,
   ): Promise<T> {
     if (options !== undefined) checkCallOptions(options, callOptionNames)
-    return traceCommand(name, () => this.#call<T>(end, behaviour, key, options, opcode, 1, key))
+    return traceCommand(name, () => this.#call<T>(end, behaviour, options, opcode, { key }))
   }
 
-  /** A call with one operand, a key, or none. */
+  /** A call with one operand, a key, or with none. */
   #call<T>(
     end: CallEnd,
-    behaviour: { throws: boolean; failsFast: boolean },
-    keyForErrors: string | undefined,
+    behaviour: Behaviour,
     options: CallOptions | undefined,
     opcode: Opcode,
-    operands: 0 | 1,
-    key: string | undefined,
+    operand?: { key: string },
   ): Promise<T> {
-    return this.#promise<T>(end, behaviour, keyForErrors, options, (call) => {
-      const writer = this.#requests.begin(call, opcode, operands)
+    return this.#promise<T>(end, behaviour, operand?.key, options, (call) => {
+      const writer = this.#requests.begin(call, opcode, operand === undefined ? 0 : 1)
       if (writer === undefined) return false
-      if (key !== undefined) writeKey(writer, this.#options.keyPrefix + key)
+      if (operand !== undefined) writeKey(writer, operand.key, this.#options.keyPrefix)
       return true
     })
   }
@@ -377,7 +416,7 @@ export class OrmucoCacheClient extends EventEmitter<ClientEvents> implements Asy
   /** `write` begins the request and writes its operands; false if the call has ended already. */
   #promise<T>(
     end: CallEnd,
-    behaviour: { throws: boolean; failsFast: boolean },
+    behaviour: Behaviour,
     key: string | undefined,
     options: CallOptions | undefined,
     write: (call: Call) => boolean,
@@ -395,10 +434,7 @@ export class OrmucoCacheClient extends EventEmitter<ClientEvents> implements Asy
     })
   }
 
-  #behaviour(
-    behaviour: { throws: boolean; failsFast: boolean },
-    options: CallOptions | undefined,
-  ): { throws: boolean; failsFast: boolean } {
+  #behaviour(behaviour: Behaviour, options: CallOptions | undefined): Behaviour {
     const onUnavailable = options?.onUnavailable ?? this.#options.onUnavailable
     if (onUnavailable === undefined) return behaviour
     return { throws: onUnavailable === 'throw', failsFast: behaviour.failsFast }
@@ -414,14 +450,11 @@ export class OrmucoCacheClient extends EventEmitter<ClientEvents> implements Asy
     return undefined
   }
 
-  #prefixed(keys: readonly string[]): readonly string[] {
-    const { keyPrefix } = this.#options
-    return keyPrefix === '' ? keys : keys.map((key) => keyPrefix + key)
-  }
-
   #onUnavailable(error: CacheError): void {
     this.#counters.outages++
     this.#unavailableBefore = this.#counters.unavailable
+    // A server of its own has nobody else who could say what is wrong with it.
+    if (this.mode === 'standalone') this.#options.logger.error(`ormuco-cache: ${error.message}`)
     this.emit('unavailable', { server: this.#server, error })
     if (this.listenerCount('error') > 0) this.emit('error', error)
   }

@@ -1,9 +1,8 @@
-// Ways to reach a server: TCP, and in memory for a client without one. Each gives a Dial for a Link.
+// The way to a server over TCP, as a Link dials it.
 
 import { connect } from 'node:net'
 import type { Dial } from '../protocol/link.ts'
-import { memoryTransports, SocketTransport } from '../protocol/transport.ts'
-import type { StandaloneOptions } from './options.ts'
+import { SocketTransport } from '../protocol/transport.ts'
 
 /** Node tries a name's addresses one after another, each for 250 ms by default: one black hole would eat a deadline. */
 const ADDRESS_ATTEMPT_TIMEOUT_MS = 50
@@ -13,11 +12,14 @@ export interface ServerAddress {
   port: number
 }
 
-/** Dials the servers in turn, the next one after each failure. `onServer` hears which is tried. */
+/**
+ * Dials the servers in turn: the next one each time, since whoever dials again has lost the last one, or got no answer
+ * from it. `onServer` hears which is tried.
+ */
 export function dialTcp(servers: readonly ServerAddress[], onServer: (server: ServerAddress) => void): Dial {
   let turn = 0
   return (onTransport, onFailure) => {
-    const server = servers[turn % servers.length] as ServerAddress
+    const server = servers[turn++ % servers.length] as ServerAddress
     onServer(server)
     const socket = connect({
       host: server.host,
@@ -26,10 +28,7 @@ export function dialTcp(servers: readonly ServerAddress[], onServer: (server: Se
       autoSelectFamily: true,
       autoSelectFamilyAttemptTimeout: ADDRESS_ATTEMPT_TIMEOUT_MS,
     })
-    const fail = (error: Error) => {
-      turn++
-      onFailure(error)
-    }
+    const fail = (error: Error) => onFailure(explained(error))
     socket.once('error', fail)
     socket.once('connect', () => {
       socket.off('error', fail)
@@ -44,32 +43,9 @@ export function dialTcp(servers: readonly ServerAddress[], onServer: (server: Se
   }
 }
 
-/** A server of one's own in this process, made at the first dial: the only way from the client to server code. */
-export function dialStandalone(options: StandaloneOptions): Dial {
-  let loading: Promise<{ serve: (end: ReturnType<typeof memoryTransports>[1]) => void }> | undefined
-  return (onTransport, onFailure) => {
-    let given = false
-    loading ??= import('../server/index.ts').then(
-      ({ OrmucoCacheServer }) =>
-        new OrmucoCacheServer({
-          nodeId: 'standalone',
-          ...(options.maxEntries === undefined ? {} : { maxEntries: options.maxEntries }),
-          ...(options.maxBytes === undefined ? {} : { maxMemoryBytes: options.maxBytes }),
-          ...(options.ttlSeconds === undefined ? {} : { defaultTtlSeconds: options.ttlSeconds }),
-          ...(options.renewOnHit === undefined ? {} : { renewOnHit: options.renewOnHit }),
-        }),
-    )
-    loading.then(
-      (server) => {
-        if (given) return
-        const [ours, theirs] = memoryTransports()
-        server.serve(theirs)
-        onTransport(ours)
-      },
-      (error: Error) => onFailure(error),
-    )
-    return () => {
-      given = true
-    }
-  }
+/** Node says nothing in an error that stands for those of several addresses. */
+function explained(error: Error): Error {
+  if (!(error instanceof AggregateError) || error.message !== '') return error
+  const reasons = error.errors.map((reason) => (reason instanceof Error ? reason.message : String(reason)))
+  return new Error(reasons.join('; '), { cause: error })
 }

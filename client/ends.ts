@@ -3,7 +3,7 @@
 
 import type { CacheError } from '../protocol/errors.ts'
 import { Status } from '../protocol/messages.ts'
-import { decodeValue } from '../protocol/value.ts'
+import { decodeValue, ValueError } from '../protocol/value.ts'
 import { type ByteRange, emptyRange, type Reader } from '../protocol/wire.ts'
 import type { Entry, Lookup, Stored } from './calls.ts'
 import { readVersion } from './keys.ts'
@@ -41,9 +41,14 @@ export type Ends = ReturnType<typeof makeEnds>
 
 /** `region`: of the server that the client is connected to. */
 export function makeEnds(counters: ClientCounters, region: () => string) {
-  const fail = (call: Call, error: CacheError, instead: unknown) => {
+  const count = (error: CacheError) => {
     counters.unavailable++
     if (error.code === 'CACHE_TIMEOUT') counters.timeouts++
+    if (error.cause instanceof ValueError) counters.undecodable++
+  }
+
+  const fail = (call: Call, error: CacheError, instead: unknown) => {
+    count(error)
     if (call.throws) call.reject(error)
     else call.resolve(instead as never)
   }
@@ -152,7 +157,7 @@ export function makeEnds(counters: ClientCounters, region: () => string) {
     },
   }
 
-  return { retrieve, lookup, store, inspect, found, number, fail }
+  return { retrieve, lookup, store, inspect, found, number, fail, count }
 }
 
 /** `optional` has counted the operand already. */

@@ -2,20 +2,21 @@
 
 import { CacheError } from '../protocol/errors.ts'
 import { KEY_BYTES_MAX, VERSION_BYTES } from '../protocol/limits.ts'
-import { type ByteRange, emptyRange, type Reader, type Writer } from '../protocol/wire.ts'
+import { type ByteRange, emptyRange, type Reader, Writer } from '../protocol/wire.ts'
 import type { Version } from './calls.ts'
 
 /** Up to this many characters a loop is faster than a call into the runtime. */
 const LOOP_CHARS_MAX = 48
 
 /**
- * Writes a key as an operand. Throws TypeError for what is no string, is empty or has a lone surrogate (which UTF-8
- * cannot say), and CacheError CACHE_TOO_LARGE for one of more than 1024 bytes.
+ * Writes a key as an operand, `prefix` (well-formed text) before it. Throws TypeError for what is no string, is empty
+ * or has a lone surrogate (which UTF-8 cannot say), and CacheError CACHE_TOO_LARGE for more than 1024 bytes.
  */
-export function writeKey(writer: Writer, key: string): void {
-  if (typeof key !== 'string') throw new TypeError(`a key is a string, got ${typeof key}`)
+export function writeKey(writer: Writer, ownKey: string, prefix: string): void {
+  if (typeof ownKey !== 'string') throw new TypeError(`a key is a string, got ${typeof ownKey}`)
+  if (ownKey.length === 0) throw new TypeError('a key has at least one character, got an empty string')
+  const key = prefix === '' ? ownKey : prefix + ownKey
   const length = key.length
-  if (length === 0) throw new TypeError('a key has at least one character, got an empty string')
   if (length > KEY_BYTES_MAX) throw keyTooLarge(key)
   writer.reserve(3 + length * 3 + 64)
   const bytes = writer.bytes
@@ -40,6 +41,23 @@ export function writeKey(writer: Writer, key: string): void {
   if (keyBytes > KEY_BYTES_MAX) throw keyTooLarge(key)
   writer.stringHead(keyBytes)
   writer.at += writer.bytes.write(key, writer.at, 'utf8')
+}
+
+/** Throws what `writeKey` would, and writes nothing: for calls over many keys, which are sent all or none. */
+export function checkKey(key: string, prefix: string): void {
+  scratch.at = 0
+  writeKey(scratch, key, prefix)
+}
+
+const scratch = new Writer(3 + KEY_BYTES_MAX * 3 + 64)
+
+/** The prefix of a listing, that of the client before it. Throws TypeError or CacheError as `writeKey` does. */
+export function scanPrefix(prefix: unknown, keyPrefix: string): string {
+  if (typeof prefix !== 'string' || !prefix.isWellFormed())
+    throw new TypeError('prefix: text without lone surrogates is needed')
+  const whole = keyPrefix + prefix
+  if (Buffer.byteLength(whole) > KEY_BYTES_MAX) throw keyTooLarge(whole)
+  return whole
 }
 
 function keyTooLarge(key: string): CacheError {

@@ -1,15 +1,15 @@
 // Calls over many keys: cut into requests that fit into a frame, and put together again. A part that the server cannot
 // serve costs its own keys only; keys that a full reply skipped are asked for again.
 
-import { CacheError, errorFacts } from '../protocol/errors.ts'
+import { CacheError, errorFacts, ProtocolError } from '../protocol/errors.ts'
 import { FRAME_OVERHEAD_BYTES_MAX } from '../protocol/limits.ts'
 import { type Condition, Opcode, Status } from '../protocol/messages.ts'
-import { decodeValue, encodeValue } from '../protocol/value.ts'
+import { decodeValue, encodeValue, ValueError } from '../protocol/value.ts'
 import { type ByteRange, emptyRange, type Reader, type Writer } from '../protocol/wire.ts'
 import type { CallOptions, Stored } from './calls.ts'
 import type { ClientCounters, Ends } from './ends.ts'
-import { readVersion, writeKey } from './keys.ts'
-import { Call, type CallEnd, type Requests } from './requests.ts'
+import { checkKey, readVersion, scanPrefix, writeKey } from './keys.ts'
+import { Call, type CallEnd, mayHaveActed, type Requests } from './requests.ts'
 
 /** Keys in one request. */
 const PART_KEYS_MAX = 512
@@ -26,11 +26,13 @@ export class ManyKeys {
   readonly #requests: Requests
   readonly #ends: Ends
   readonly #counters: ClientCounters
+  readonly #keyPrefix: string
 
-  constructor(requests: Requests, ends: Ends, counters: ClientCounters) {
+  constructor(requests: Requests, ends: Ends, counters: ClientCounters, keyPrefix: string) {
     this.#requests = requests
     this.#ends = ends
     this.#counters = counters
+    this.#keyPrefix = keyPrefix
   }
 
   async retrieve<T>(
@@ -38,34 +40,39 @@ export class ManyKeys {
     behaviour: Behaviour,
     options: CallOptions | undefined,
   ): Promise<(T | undefined)[]> {
+    for (const key of keys) checkKey(key, this.#keyPrefix)
     const values: (T | undefined)[] = new Array(keys.length).fill(undefined)
+    const deadline = this.#deadline(options)
     let wanted = keys.map((key, index) => ({ key, index }))
     while (wanted.length > 0) {
       const skipped: typeof wanted = []
-      const parts = cut(wanted, ({ key }) => key.length * 3)
+      const round = deadline()
       await Promise.all(
-        parts.map((part) =>
+        cut(wanted, this.#keyBytes).map((part) =>
           this.#ask(
             Opcode.GetMany,
             1,
             behaviour,
-            options,
+            round,
             undefined,
-            (writer) => writeKeys(writer, part),
+            (writer) => this.#writeKeys(writer, part),
             (reply) =>
               eachEntry(reply, part, (entry, { key, index }) => {
-                const status = entry.uint()
+                const status = takeStatus(entry)
                 if (status === Status.Skipped) skipped.push({ key, index })
-                else if (status === Status.Ok) {
-                  values[index] = takeValue(entry) as T
-                  this.#counters.hits++
-                } else this.#counters.misses++
+                else if (status === Status.Ok) values[index] = this.#takeValue(entry, behaviour) as T
+                else this.#counters.misses++
               }),
           ),
         ),
       )
-      // A reply has room for one value at least, so this ends.
+      // A reply has room for one value at least: each round gets on, or the server does not mean it.
+      const error = skipped.length === wanted.length ? skipsAll() : overdue(deadline(), skipped.length)
       wanted = skipped
+      if (error === undefined) continue
+      this.#ends.count(error)
+      if (behaviour.throws) throw error
+      break
     }
     return values
   }
@@ -79,43 +86,47 @@ export class ManyKeys {
   ): Promise<Stored[]> {
     // Encoded before anything is sent: what cannot be stored is a TypeError, and then nothing has happened.
     const encoded = entries.map(([key, value], index) => {
+      checkKey(key, this.#keyPrefix)
       const { bytes, at, length, flags } = encodeValue(value, key)
       return { key, index, flags, bytes: Buffer.from(bytes.subarray(at, at + length)) }
     })
     const outcomes: Stored[] = new Array(entries.length)
-    await Promise.all(
-      cut(encoded, ({ key, bytes }) => key.length * 3 + bytes.length + 16).map(async (part) => {
-        const failure = await this.#ask(
-          Opcode.SetMany,
-          3,
-          behaviour,
-          options,
-          (error: CacheError, maybeStored: boolean) => ({ error, maybeStored }),
-          (writer) => {
-            writer.reserve(8)
-            writer.array(part.length)
-            for (const { key, flags, bytes } of part) {
-              writer.reserve(16)
-              writer.array(3)
-              writeKey(writer, key)
-              writer.reserve(bytes.length + 16)
-              writer.int(flags)
-              writer.binary(bytes, 0, bytes.length)
-            }
-            writer.reserve(32)
-            if (ttlMs === undefined) writer.nil()
-            else writer.int(ttlMs)
-            writer.int(condition)
-          },
-          (reply) =>
-            eachEntry(reply, part, (entry, { index }) => {
-              outcomes[index] = this.#stored(entry)
-            }),
-        )
-        if (failure === undefined) return
-        for (const { index } of part) outcomes[index] = { outcome: 'unavailable', ...failure }
-      }),
-    )
+    const deadline = this.#deadline(options)
+    const storePart = async (part: typeof encoded): Promise<void> => {
+      const failure = await this.#ask(
+        Opcode.SetMany,
+        3,
+        behaviour,
+        deadline(),
+        (error: CacheError, maybeStored: boolean) => ({ error, maybeStored }),
+        (writer) => {
+          writer.reserve(8)
+          writer.array(part.length)
+          for (const { key, flags, bytes } of part) {
+            writer.reserve(16)
+            writer.array(3)
+            writeKey(writer, key, this.#keyPrefix)
+            writer.reserve(bytes.length + 16)
+            writer.int(flags)
+            writer.binary(bytes, 0, bytes.length)
+          }
+          writer.reserve(32)
+          if (ttlMs === undefined) writer.nil()
+          else writer.int(ttlMs)
+          writer.int(condition)
+        },
+        (reply) =>
+          eachEntry(reply, part, (entry, { index }) => {
+            outcomes[index] = this.#stored(entry)
+          }),
+      )
+      if (failure === undefined) return
+      // One value beyond the server's limit, and nothing of this part was stored: it must not cost the others.
+      if (failure.error.code === 'CACHE_TOO_LARGE' && part.length > 1)
+        await Promise.all(part.map((entry) => storePart([entry])))
+      else for (const { index } of part) outcomes[index] = { outcome: 'unavailable', ...failure }
+    }
+    await Promise.all(cut(encoded, (entry) => this.#keyBytes(entry) + entry.bytes.length + 16).map(storePart))
     return outcomes
   }
 
@@ -124,10 +135,11 @@ export class ManyKeys {
     behaviour: Behaviour,
     options: CallOptions | undefined,
   ): Promise<number> {
+    for (const key of keys) checkKey(key, this.#keyPrefix)
     let deleted = 0
     const parts = cut(
       keys.map((key) => ({ key })),
-      ({ key }) => key.length * 3,
+      this.#keyBytes,
     )
     await Promise.all(
       parts.map((part) =>
@@ -137,10 +149,10 @@ export class ManyKeys {
           behaviour,
           options,
           undefined,
-          (writer) => writeKeys(writer, part),
+          (writer) => this.#writeKeys(writer, part),
           (reply) => {
-            reply.required('list')
-            for (let left = reply.array(); left > 0; left--) if (reply.uint() === Status.Ok) deleted++
+            takeListHead(reply, part.length)
+            for (let left = part.length; left > 0; left--) if (reply.uint() === Status.Ok) deleted++
           },
         ),
       ),
@@ -148,12 +160,14 @@ export class ManyKeys {
     return deleted
   }
 
-  /** Pages of keys with a prefix. */
+  /** Pages of keys with a prefix; `behaviour` throws. */
   async *pages(
-    prefix: string,
+    ownPrefix: string,
     behaviour: Behaviour,
     options: CallOptions | undefined,
   ): AsyncGenerator<string[]> {
+    const prefix = scanPrefix(ownPrefix, this.#keyPrefix)
+    const cutFrom = this.#keyPrefix.length
     let cursor = 0
     do {
       const page: string[] = []
@@ -173,7 +187,7 @@ export class ManyKeys {
           reply.required('cursor')
           cursor = reply.uint()
           reply.required('keys')
-          for (let left = reply.array(); left > 0; left--) page.push(reply.string())
+          for (let left = reply.array(); left > 0; left--) page.push(reply.string().slice(cutFrom))
         },
       )
       if (page.length > 0) yield page
@@ -212,48 +226,93 @@ export class ManyKeys {
     })
   }
 
+  /** The options for what is sent now, since the deadline is the whole call's: each has what the former ones left. */
+  #deadline(options: CallOptions | undefined): () => CallOptions & { timeoutMs: number } {
+    const timeoutMs = options?.timeoutMs ?? this.#requests.timeoutMs
+    const startMs = performance.now()
+    return () => ({ ...options, timeoutMs: startMs + timeoutMs - performance.now() })
+  }
+
+  /** Bytes that a key has at the most. */
+  readonly #keyBytes = ({ key }: { key: string }): number => (this.#keyPrefix.length + key.length) * 3
+
+  #writeKeys(writer: Writer, part: readonly { key: string }[]): void {
+    writer.reserve(8)
+    writer.array(part.length)
+    for (const { key } of part) writeKey(writer, key, this.#keyPrefix)
+  }
+
+  /** A value that cannot be decoded costs its own key only. */
+  #takeValue(entry: Reader, behaviour: Behaviour): unknown {
+    entry.required('flags')
+    const flags = entry.uint()
+    entry.required('value')
+    entry.range(value)
+    try {
+      const found = decodeValue(value.bytes, value.at, value.length, flags)
+      this.#counters.hits++
+      return found
+    } catch (error) {
+      if (behaviour.throws || !(error instanceof ValueError)) throw error
+      this.#ends.count(new CacheError('CACHE_PROTOCOL', error.message, { cause: error }))
+      return undefined
+    }
+  }
+
   #stored(entry: Reader): Stored {
-    const status = entry.uint()
+    const status = takeStatus(entry)
     if (status === Status.Ok) {
-      entry.operands++
+      const version = readVersion(entry)
       this.#counters.stored++
-      return { outcome: 'stored', version: readVersion(entry), acks: 0 }
+      return { outcome: 'stored', version, acks: 0 }
     }
     if (status === Status.Conflict) {
       this.#counters.conflicts++
       return { outcome: 'conflict', version: undefined }
     }
-    this.#counters.unavailable++
-    const error = new CacheError(
-      errorFacts(status).code,
-      `the server refused this entry with status ${status}`,
-    )
-    return { outcome: 'unavailable', maybeStored: false, error }
+    const { code, retriable } = errorFacts(status)
+    const error = new CacheError(code, `the server refused this entry with status ${status}`, { retriable })
+    this.#ends.count(error)
+    return { outcome: 'unavailable', maybeStored: mayHaveActed(status), error }
   }
 }
 
 const value: ByteRange = emptyRange()
 
-function takeValue(entry: Reader): unknown {
-  const flags = entry.uint()
-  entry.range(value)
-  return decodeValue(value.bytes, value.at, value.length, flags)
+function skipsAll(): CacheError {
+  return new CacheError('CACHE_PROTOCOL', 'the server skips every key it is asked for')
 }
 
-function writeKeys(writer: Writer, part: readonly { key: string }[]): void {
-  writer.reserve(8)
-  writer.array(part.length)
-  for (const { key } of part) writeKey(writer, key)
+function overdue({ timeoutMs }: { timeoutMs: number }, keysLeft: number): CacheError | undefined {
+  if (timeoutMs > 0 || keysLeft === 0) return undefined
+  return new CacheError('CACHE_TIMEOUT', `${keysLeft} keys were left at the call's deadline`, {
+    retriable: true,
+  })
 }
 
-/** Reads a reply's list of entries, each an array, beside what was asked. */
+/** Reads a reply's list of entries, each an array with operands of its own, beside what was asked. */
 function eachEntry<K>(reply: Reader, asked: readonly K[], onEntry: (entry: Reader, asked: K) => void): void {
-  reply.required('list')
-  reply.array()
+  takeListHead(reply, asked.length)
+  const operandsAfterList = reply.operands
   for (const item of asked) {
-    reply.array()
+    reply.operands = reply.array()
     onEntry(reply, item)
+    // What a newer server says beyond what is known here.
+    for (; reply.operands > 0; reply.operands--) reply.skip(0)
   }
+  reply.operands = operandsAfterList
+}
+
+function takeListHead(reply: Reader, count: number): void {
+  reply.required('list')
+  const answered = reply.array()
+  if (answered !== count)
+    throw new ProtocolError(Status.BadOperand, `${count} answers are expected, got ${answered}`)
+}
+
+function takeStatus(entry: Reader): number {
+  entry.required('status')
+  return entry.uint()
 }
 
 /** Cuts a list into parts of limited count and size. */

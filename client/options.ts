@@ -2,8 +2,9 @@
 // SERVER_PORT (from the environment, then from .env) only where the constructor names no servers.
 
 import { readFileSync } from 'node:fs'
+import { isIPv6 } from 'node:net'
 import { parseEnv } from 'node:util'
-import { CLIENT_NAME_BYTES_MAX, DEFAULT_PORT, KEY_BYTES_MAX } from '../protocol/limits.ts'
+import { CLIENT_NAME_BYTES_MAX, DEFAULT_PORT, KEY_BYTES_MAX, TTL_MS_MAX } from '../protocol/limits.ts'
 import { hostPort } from '../protocol/notation.ts'
 import type { ServerAddress } from './dial.ts'
 
@@ -84,6 +85,9 @@ const OPTIONS = new Set<string>([
   'logger',
   'standalone',
 ])
+const RECONNECT_OPTIONS = new Set<string>(['minMs', 'maxMs'])
+const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const
+const STANDALONE_BYTES_MIN = 1024 * 1024
 const STANDALONE_OPTIONS = new Set<string>(['maxEntries', 'maxBytes', 'ttlSeconds', 'renewOnHit'])
 
 /** Fills in the defaults. Throws TypeError or RangeError that name the option, its value and what is allowed. */
@@ -91,62 +95,130 @@ export function resolveClientOptions(
   options: ClientOptions,
   environment: Environment = process.env,
 ): ResolvedClientOptions {
+  if (typeof options !== 'object' || options === null)
+    throw new TypeError(
+      `options are an object, such as { servers: 'localhost:${DEFAULT_PORT}' }, got ${options}`,
+    )
   refuseUnknown('option', options, OPTIONS)
-  if (options.standalone !== undefined)
-    refuseUnknown('standalone option', options.standalone, STANDALONE_OPTIONS)
   const { onUnavailable, keyPrefix = '', name = 'ormuco-cache' } = options
-  if (onUnavailable !== undefined && onUnavailable !== 'ignore' && onUnavailable !== 'throw')
-    throw new TypeError(`onUnavailable: ${String(onUnavailable)} is not possible; allowed: 'ignore', 'throw'`)
-  if (typeof keyPrefix !== 'string' || Buffer.byteLength(keyPrefix) >= KEY_BYTES_MAX)
-    throw new TypeError(`keyPrefix: a string of less than ${KEY_BYTES_MAX} bytes is needed`)
+  checkOnUnavailable(onUnavailable)
+  const isText = typeof keyPrefix === 'string' && keyPrefix.isWellFormed()
+  if (!isText || Buffer.byteLength(keyPrefix) >= KEY_BYTES_MAX)
+    throw new TypeError(`keyPrefix: text of less than ${KEY_BYTES_MAX} bytes is needed`)
   if (typeof name !== 'string' || Buffer.byteLength(name) > CLIENT_NAME_BYTES_MAX)
     throw new TypeError(`name: a string of at most ${CLIENT_NAME_BYTES_MAX} bytes is needed`)
-  const { minMs, maxMs } = options.reconnect ?? DEFAULTS.reconnect
+  const logger = options.logger ?? console
+  if (LOG_LEVELS.some((level) => typeof logger[level] !== 'function'))
+    throw new TypeError(`logger: an object with the functions ${LOG_LEVELS.join(', ')} is needed`)
   return {
-    servers: serversOf(options, environment),
-    timeoutMs: positive('timeoutMs', options.timeoutMs ?? DEFAULTS.timeoutMs),
-    connectTimeoutMs: positive('connectTimeoutMs', options.connectTimeoutMs ?? DEFAULTS.connectTimeoutMs),
-    heartbeatMs: positive('heartbeatMs', options.heartbeatMs ?? DEFAULTS.heartbeatMs),
-    queueBytesMax: positive('queueBytesMax', options.queueBytesMax ?? DEFAULTS.queueBytesMax),
-    reconnect: { minMs: positive('reconnect.minMs', minMs), maxMs: positive('reconnect.maxMs', maxMs) },
+    servers: serversOf(options, environment, logger),
+    timeoutMs: positiveNumber('timeoutMs', options.timeoutMs ?? DEFAULTS.timeoutMs),
+    connectTimeoutMs: positiveNumber(
+      'connectTimeoutMs',
+      options.connectTimeoutMs ?? DEFAULTS.connectTimeoutMs,
+    ),
+    heartbeatMs: positiveNumber('heartbeatMs', options.heartbeatMs ?? DEFAULTS.heartbeatMs),
+    queueBytesMax: positiveNumber('queueBytesMax', options.queueBytesMax ?? DEFAULTS.queueBytesMax),
+    reconnect: reconnectOf(options.reconnect ?? DEFAULTS.reconnect),
     onUnavailable,
     keyPrefix,
     name,
-    logger: options.logger ?? console,
-    standalone: options.standalone ?? {},
+    logger,
+    standalone: standaloneOf(options.standalone ?? {}),
   }
 }
 
-function serversOf(options: ClientOptions, environment: Environment): ServerAddress[] {
+function reconnectOf(options: { minMs: number; maxMs: number }): { minMs: number; maxMs: number } {
+  refuseUnknown('reconnect option', options, RECONNECT_OPTIONS)
+  const minMs = positiveNumber('reconnect.minMs', options.minMs)
+  const maxMs = positiveNumber('reconnect.maxMs', options.maxMs)
+  if (minMs > maxMs)
+    throw new RangeError(`reconnect.minMs: ${minMs} is not possible; allowed: up to maxMs, here ${maxMs}`)
+  return { minMs, maxMs }
+}
+
+/** Throws TypeError for a word that is neither of the two. */
+export function checkOnUnavailable(value: unknown): void {
+  if (value !== undefined && value !== 'ignore' && value !== 'throw')
+    throw new TypeError(`onUnavailable: ${String(value)} is not possible; allowed: 'ignore', 'throw'`)
+}
+
+/** What is given and wrong is said here; the rest, and what stands in the environment, when the cache is made. */
+function standaloneOf(options: StandaloneOptions): StandaloneOptions {
+  refuseUnknown('standalone option', options, STANDALONE_OPTIONS)
+  const { maxEntries, maxBytes, ttlSeconds, renewOnHit } = options
+  if (maxEntries !== undefined && !(Number.isInteger(maxEntries) && maxEntries > 0))
+    throw new RangeError(
+      `standalone.maxEntries: ${String(maxEntries)} is not possible; allowed: a whole number from 1`,
+    )
+  if (maxBytes !== undefined && !(Number.isInteger(maxBytes) && maxBytes >= STANDALONE_BYTES_MIN))
+    throw new RangeError(
+      `standalone.maxBytes: ${String(maxBytes)} is not possible; allowed: a whole number from ${STANDALONE_BYTES_MIN}`,
+    )
+  if (ttlSeconds !== undefined && !(ttlSeconds >= 0.001 && ttlSeconds <= TTL_MS_MAX / 1000))
+    throw new RangeError(
+      `standalone.ttlSeconds: ${String(ttlSeconds)} is not possible; allowed: 0.001 to ${TTL_MS_MAX / 1000}; left out, there is no expiry`,
+    )
+  if (renewOnHit !== undefined && typeof renewOnHit !== 'boolean')
+    throw new TypeError(`standalone.renewOnHit: ${String(renewOnHit)} is not possible; allowed: true, false`)
+  return options
+}
+
+type Warn = Pick<Console, 'warn'>
+
+function serversOf(options: ClientOptions, environment: Environment, logger: Warn): ServerAddress[] {
   if ('servers' in options) {
-    const { servers } = options
+    const servers: unknown = options.servers
     const list = typeof servers === 'string' ? servers.split(',') : (servers ?? [])
-    const addresses = list.map((text) => parseServer('servers', text))
+    if (!Array.isArray(list))
+      throw new TypeError(
+        `servers: ${String(servers)} is not possible; allowed: host:port, or a list of them`,
+      )
     // A variable that was misspelt must not give every process a cache of its own.
-    if (addresses.length === 0)
+    if (list.length === 0 || servers === '')
       throw new TypeError(
         `servers is given but ${servers === undefined ? 'undefined' : 'empty'}: name at least one host:port, or leave it out for a stand-alone cache`,
       )
-    return addresses
+    return list.map((text) => parseServer('servers', text))
   }
-  return serversFrom(environment, 'environment') ?? serversFrom(readDotEnv(), '.env') ?? []
+  const dotEnv = readDotEnv()
+  return (
+    serversFrom('environment', environment, dotEnv, logger) ??
+    serversFrom('.env', dotEnv, environment, logger) ??
+    []
+  )
 }
 
-function serversFrom(environment: Environment, where: string): ServerAddress[] | undefined {
-  const value = (name: string) => {
-    const text = environment[name]?.trim()
-    // Kubernetes sets such variables for a Service that is called "server".
-    return text === undefined || text === '' || /^(tcp|udp):\/\//.test(text) ? undefined : text
-  }
-  const servers = value('SERVERS')
+/** What `place` names; the port to its SERVER_HOST may stand in the other place. */
+function serversFrom(
+  where: string,
+  place: Environment,
+  otherPlace: Environment,
+  logger: Warn,
+): ServerAddress[] | undefined {
+  const servers = variable(place, 'SERVERS', logger)
   if (servers !== undefined) return servers.split(',').map((text) => parseServer(`SERVERS (${where})`, text))
-  const host = value('SERVER_HOST')
+  const host = variable(place, 'SERVER_HOST', logger)
   if (host === undefined) return undefined
-  const port = value('SERVER_PORT')
-  return [parseServer(`SERVER_HOST (${where})`, port === undefined ? host : `${bracketed(host)}:${port}`)]
+  const first = where === '.env' ? otherPlace : place
+  const second = where === '.env' ? place : otherPlace
+  const port = variable(first, 'SERVER_PORT', logger) ?? variable(second, 'SERVER_PORT', logger)
+  if (port === undefined) return [parseServer(`SERVER_HOST (${where})`, host)]
+  return [parseServer('SERVER_HOST and SERVER_PORT', `${bracketed(host)}:${port}`)]
 }
 
-function parseServer(option: string, text: string): ServerAddress {
+/** A variable that is set, not empty, and meant for us. */
+function variable(place: Environment, name: string, logger: Warn): string | undefined {
+  const text = place[name]?.trim()
+  if (text === undefined || text === '') return undefined
+  if (!/^(tcp|udp|sctp):\/\//i.test(text)) return text
+  logger.warn(
+    `ormuco-cache: ${name}=${text} is ignored: Kubernetes sets such variables for a Service of that name; enableServiceLinks: false stops it`,
+  )
+  return undefined
+}
+
+function parseServer(option: string, text: unknown): ServerAddress {
   const trimmed = typeof text === 'string' ? text.trim() : ''
   const parsed = hostPort.parse(trimmed) ?? hostPort.parse(`${bracketed(trimmed)}:${DEFAULT_PORT}`)
   if (parsed?.host === undefined || parsed.port === 0)
@@ -156,20 +228,22 @@ function parseServer(option: string, text: string): ServerAddress {
   return { host: parsed.host, port: parsed.port }
 }
 
+/** Colons that are no address of IPv6 are left as they are: a port that is none must not become part of a name. */
 function bracketed(host: string): string {
-  return host.includes(':') && !host.startsWith('[') ? `[${host}]` : host
+  return isIPv6(host) ? `[${host}]` : host
 }
 
 function readDotEnv(): Environment {
   try {
-    return parseEnv(readFileSync('.env', 'utf8'))
+    return parseEnv(readFileSync('.env', 'utf8').replace(/^\uFEFF/, ''))
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return {}
     throw error
   }
 }
 
-function positive(option: string, value: number): number {
+/** Throws RangeError for what is no number, not above 0, or too large for a timer. */
+export function positiveNumber(option: string, value: number): number {
   if (typeof value === 'number' && value > 0 && value < 2 ** 31) return value
   throw new RangeError(`${option}: ${String(value)} is not possible; allowed: above 0 and below 2^31`)
 }

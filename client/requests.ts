@@ -13,6 +13,7 @@ import { CacheError, errorFacts, ProtocolError } from '../protocol/errors.ts'
 import { errorText, Link, type LinkOptions, type ServerHello } from '../protocol/link.ts'
 import { FIRST_ERROR, type Opcode, Status } from '../protocol/messages.ts'
 import { type Reader, Writer } from '../protocol/wire.ts'
+import { Signals } from './signals.ts'
 
 /** What happens to a call at its end. Exactly one of the two is called, once. */
 export interface CallEnd {
@@ -79,6 +80,9 @@ const BUFFER_BYTES = 64 * 1024
 const SWEEP_EVERY_MS = 10
 /** A sweep this late means that the process itself stood still. */
 const STALL_MS = 50
+/** What calls get back of such a time, at the most, and how often: a process that is always late has deadlines too. */
+const GRACE_MS_MAX = 250
+const GRACE_EVERY_MS = 1000
 
 export class Requests {
   readonly #options: RequestsOptions
@@ -86,8 +90,9 @@ export class Requests {
   readonly #link: Link
   readonly #writer = new Writer(BUFFER_BYTES)
   #standardBuffer = this.#writer.bytes
-  /** Bytes of whole frames in the writer. */
+  /** Bytes of whole frames in the writer, and the first id among them. */
   #committed = 0
+  #committedFromId = 1
   #frameStart = 0
   #flushScheduled = false
   #backlogBytes = 0
@@ -96,12 +101,20 @@ export class Requests {
   #nextId = 1
   #inFlight = 0
   readonly #pending = new Set<Call>()
+  readonly #signals = new Signals<Call>((call, reason) => {
+    if (!this.#forget(call)) return
+    this.#finish(call)
+    call.reject(reason)
+  })
   #pendingBytes = 0
 
   /** A clock read per batch of calls, not per call. */
   #nowMs = 0
   #sweepTimer: NodeJS.Timeout | undefined
   #sweptMs = 0
+  /** No call is declared late before. */
+  #graceUntilMs = 0
+  #graceAgainMs = 0
   #hello: ServerHello | undefined
   #outageSinceMs: number | undefined
   #lastError: CacheError | undefined
@@ -109,6 +122,7 @@ export class Requests {
   #draining = false
   #state: 'open' | 'closing' | 'closed' = 'open'
   #onIdle: (() => void) | undefined
+  #closing: Promise<void> | undefined
 
   constructor(options: RequestsOptions, events: RequestsEvents) {
     this.#options = options
@@ -138,8 +152,9 @@ export class Requests {
     return this.#pending.size
   }
 
-  get isReady(): boolean {
-    return this.#link.state === 'ready'
+  /** A call's total time unless it names one, in ms. */
+  get timeoutMs(): number {
+    return this.#options.timeoutMs
   }
 
   /**
@@ -152,6 +167,7 @@ export class Requests {
       call.end.onFailure(call, refusal, false)
       return undefined
     }
+    if (this.#ring[this.#nextId & (this.#ring.length - 1)] !== undefined) this.#passOver()
     const writer = this.#writer
     writer.at = this.#committed
     writer.reserve(64)
@@ -166,7 +182,8 @@ export class Requests {
     const writer = this.#writer
     writer.endFrame(this.#frameStart)
     if (this.#committed === 0 || this.#nowMs === 0) this.#nowMs = performance.now()
-    call.deadlineMs = this.#nowMs + (timeoutMs ?? this.#options.timeoutMs)
+    // A whole number: V8 keeps it without a box.
+    call.deadlineMs = Math.ceil(this.#nowMs + (timeoutMs ?? this.#options.timeoutMs))
     if (this.#sweepTimer === undefined) this.#startSweep()
     if (this.#link.state !== 'ready' || this.#draining) {
       this.#wait(call)
@@ -178,8 +195,7 @@ export class Requests {
       call.end.onFailure(call, tooLarge, false)
       return
     }
-    this.#place(call, this.#nextId)
-    this.#nextId = this.#nextId === ID_MAX ? 1 : this.#nextId + 1
+    this.#place(call)
     this.#committed = writer.at
     if (this.#committed >= BUFFER_BYTES) this.#flush()
     else if (!this.#flushScheduled) {
@@ -191,22 +207,17 @@ export class Requests {
 
   /** Ends a call with the reason of its signal, should that be aborted first. */
   listen(call: Call, signal: AbortSignal): void {
-    const onAbort = () => {
-      if (!this.#forget(call)) return
-      this.#finish(call)
-      call.reject(signal.reason)
-    }
-    signal.addEventListener('abort', onAbort, { once: true })
-    call.stopListening = () => signal.removeEventListener('abort', onAbort)
+    call.stopListening = this.#signals.listen(call, signal)
   }
 
-  open(): void {
-    this.#link.open()
+  /** Waits until no call is left, at most `timeoutMs`, then closes. Idempotent. */
+  close(timeoutMs: number): Promise<void> {
+    this.#closing ??= this.#close(timeoutMs)
+    return this.#closing
   }
 
-  /** Waits until no call is left, at most `timeoutMs`, then closes. */
-  async close(timeoutMs: number): Promise<void> {
-    if (this.#state !== 'open') return
+  async #close(timeoutMs: number): Promise<void> {
+    if (this.#state === 'closed') return
     this.#state = 'closing'
     if (this.#inFlight + this.#pending.size > 0) {
       await new Promise<void>((resolve) => {
@@ -272,15 +283,25 @@ export class Requests {
     this.#pending.add(call)
   }
 
-  #place(call: Call, id: number): void {
-    call.id = id
-    let index = id & (this.#ring.length - 1)
-    while (this.#ring[index] !== undefined) {
-      this.#growRing()
-      index = id & (this.#ring.length - 1)
-    }
-    this.#ring[index] = call
+  /** Under the next id, whose slot is free. */
+  #place(call: Call): void {
+    call.id = this.#nextId
+    this.#ring[call.id & (this.#ring.length - 1)] = call
     this.#inFlight++
+    this.#nextId = idAfter(call.id)
+  }
+
+  /**
+   * Makes the next id one whose slot is free. A call that waits long for its answer is passed over: were the ring to
+   * grow until nobody is in its way, it would grow with the number of calls that come and go meanwhile.
+   */
+  #passOver(): void {
+    // So that the ids of what is committed are without a gap.
+    this.#flush()
+    if (this.#inFlight * 2 >= this.#ring.length) this.#growRing()
+    while (this.#ring[this.#nextId & (this.#ring.length - 1)] !== undefined)
+      this.#nextId = idAfter(this.#nextId)
+    this.#committedFromId = this.#nextId
   }
 
   #growRing(): void {
@@ -297,21 +318,34 @@ export class Requests {
   #flush(): void {
     const length = this.#committed
     if (length === 0) return
+    this.#forgiveStandstill()
     const writer = this.#writer
     this.#committed = 0
+    this.#committedFromId = this.#nextId
     writer.at = 0
     this.#backlogBytes = this.#link.unsentBytes
     if (this.#backlogBytes > 0) this.#link.write(Buffer.from(writer.bytes.subarray(0, length)))
     else if (!this.#link.write(writer.bytes.subarray(0, length))) {
       if (writer.bytes === this.#standardBuffer) this.#standardBuffer = Buffer.allocUnsafeSlow(BUFFER_BYTES)
     }
-    writer.bytes = this.#standardBuffer
+    if (writer.bytes !== this.#standardBuffer) writer.use(this.#standardBuffer)
     this.#backlogBytes = this.#link.unsentBytes
+  }
+
+  /** If this process stood still since the first call of this tick, their time begins now that they leave. */
+  #forgiveStandstill(): void {
+    const lateMs = performance.now() - this.#nowMs
+    if (lateMs < STALL_MS) return
+    for (let id = this.#committedFromId; id !== this.#nextId; id = idAfter(id)) {
+      const call = this.#ring[id & (this.#ring.length - 1)]
+      if (call !== undefined && call.id === id) call.deadlineMs += lateMs
+    }
   }
 
   #onReady(hello: ServerHello): void {
     this.#hello = hello
-    const outageMs = this.#outageSinceMs === undefined ? 0 : performance.now() - this.#outageSinceMs
+    this.#nowMs = performance.now()
+    const outageMs = this.#outageSinceMs === undefined ? 0 : this.#nowMs - this.#outageSinceMs
     this.#outageSinceMs = undefined
     this.#lastError = undefined
     for (const call of this.#pending) this.#sendPending(call)
@@ -330,14 +364,14 @@ export class Requests {
     }
     const writer = this.#writer
     // Its id was free when it was queued; many others may have come and gone since.
+    if (this.#ring[this.#nextId & (this.#ring.length - 1)] !== undefined) this.#passOver()
     const idBytes = this.#rewriteId(frame)
     writer.at = this.#committed
     writer.reserve(frame.length + 8)
     writer.raw(idBytes, 0, idBytes.length)
     this.#committed = writer.at
+    this.#place(call)
     if (this.#committed >= BUFFER_BYTES) this.#flush()
-    this.#place(call, this.#nextId)
-    this.#nextId = this.#nextId === ID_MAX ? 1 : this.#nextId + 1
   }
 
   /** The frame of a pending call under the next id. */
@@ -362,12 +396,9 @@ export class Requests {
     this.#ring[index] = undefined
     this.#inFlight--
     if (call.stopListening !== undefined) this.#finish(call)
-    if (reply.head >= FIRST_ERROR) {
-      call.end.onFailure(call, this.#errorOf(reply, call), mayHaveActed(reply.head))
-      return
-    }
     try {
-      call.end.onReply(call, reply)
+      if (reply.head < FIRST_ERROR) call.end.onReply(call, reply)
+      else call.end.onFailure(call, this.#errorOf(reply, call), mayHaveActed(reply.head))
     } catch (error) {
       const server = this.#options.server()
       const message = error instanceof Error ? error.message : String(error)
@@ -397,14 +428,15 @@ export class Requests {
   #onLost(error: CacheError): void {
     this.#draining = false
     this.#lastError = error
-    this.#committed = 0
     this.#backlogBytes = 0
     for (const call of this.#ring) {
       if (call === undefined) continue
+      const hasLeft = this.#hasLeft(call)
       this.#forget(call)
       this.#finish(call)
-      call.end.onFailure(call, error, true)
+      call.end.onFailure(call, error, hasLeft)
     }
+    this.#dropCommitted()
     for (const call of this.#pending) if (call.failsFast) this.#failPending(call, error)
     if (this.#outageSinceMs === undefined) {
       this.#outageSinceMs = performance.now()
@@ -458,11 +490,25 @@ export class Requests {
   #failAll(error: CacheError): void {
     for (const call of [...this.#pending, ...this.#ring]) {
       if (call === undefined) continue
-      const maybeDone = call.frame === undefined
+      const hasLeft = this.#hasLeft(call)
       if (!this.#forget(call)) continue
       this.#finish(call)
-      call.end.onFailure(call, error, maybeDone)
+      call.end.onFailure(call, error, hasLeft)
     }
+    this.#dropCommitted()
+  }
+
+  /** Whether a call's bytes were handed to the link: not while they wait for a connection or for the end of the tick. */
+  #hasLeft(call: Call): boolean {
+    if (call.frame !== undefined) return false
+    if (this.#committed === 0) return true
+    const from = this.#committedFromId
+    return idDistance(from, call.id) >= idDistance(from, this.#nextId)
+  }
+
+  #dropCommitted(): void {
+    this.#committed = 0
+    this.#committedFromId = this.#nextId
   }
 
   #startSweep(): void {
@@ -475,9 +521,17 @@ export class Requests {
     this.#sweepTimer = undefined
   }
 
-  /** Judges deadlines only after the poll phase has read what arrived while this process was busy or stood still. */
+  /**
+   * Judges deadlines only after the poll phase has read what arrived while this process was busy; after a standstill
+   * not before there was time for what is still on its way, such as the greeting of a first connection.
+   */
   readonly #sweep = (): void => {
-    const lateMs = performance.now() - this.#sweptMs - SWEEP_EVERY_MS
+    const nowMs = performance.now()
+    const lateMs = nowMs - this.#sweptMs - SWEEP_EVERY_MS
+    if (lateMs > STALL_MS && nowMs >= this.#graceAgainMs) {
+      this.#graceUntilMs = nowMs + Math.min(lateMs, GRACE_MS_MAX)
+      this.#graceAgainMs = nowMs + GRACE_EVERY_MS
+    }
     setImmediate(lateMs > STALL_MS ? () => setImmediate(this.#judge) : this.#judge)
   }
 
@@ -485,13 +539,20 @@ export class Requests {
     if (this.#sweepTimer === undefined) return
     const nowMs = performance.now()
     this.#nowMs = nowMs
-    for (const call of this.#pending)
-      if (call.deadlineMs <= nowMs)
-        this.#failPending(call, this.#timeoutError(call, 'waiting for a connection'))
-    if (this.#inFlight > 0) this.#judgeInFlight(nowMs)
+    if (nowMs >= this.#graceUntilMs) {
+      this.#judgePending(nowMs)
+      if (this.#inFlight > 0) this.#judgeInFlight(nowMs)
+    }
     this.#onIdleNow()
+    if (this.#draining && this.#inFlight === 0) this.#onServerDraining()
     if (this.#inFlight + this.#pending.size === 0) this.#sweepTimer = undefined
     else this.#startSweep()
+  }
+
+  #judgePending(nowMs: number): void {
+    for (const call of this.#pending)
+      if (call.deadlineMs <= nowMs)
+        this.#failPending(call, this.#timeoutError(call, 'no connection', this.#lastError))
   }
 
   #judgeInFlight(nowMs: number): void {
@@ -503,12 +564,14 @@ export class Requests {
     }
   }
 
-  #timeoutError(call: Call, what: string): CacheError {
+  #timeoutError(call: Call, what: string, cause?: CacheError): CacheError {
     const server = this.#options.server()
-    return new CacheError('CACHE_TIMEOUT', `${server}: ${what} within the call's deadline`, {
+    const why = cause === undefined ? '' : ` (${cause.message})`
+    return new CacheError('CACHE_TIMEOUT', `${server}: ${what} within the call's deadline${why}`, {
       retriable: true,
       server,
       key: call.key,
+      cause,
     })
   }
 
@@ -517,13 +580,21 @@ export class Requests {
   }
 }
 
+function idAfter(id: number): number {
+  return id === ID_MAX ? 1 : id + 1
+}
+
+function idDistance(from: number, to: number): number {
+  return to >= from ? to - from : to - from + ID_MAX
+}
+
 function closedError(reason?: Error): CacheError {
   return new CacheError('CACHE_CLOSED', reason?.message ?? 'the client is closed', { cause: reason })
 }
 
-/** Errors that the server gives before it has changed anything. */
-function mayHaveActed(status: number): boolean {
-  return status === Status.Internal
+/** All errors but one are given before anything was changed; of those from a newer server nobody knows. */
+export function mayHaveActed(status: number): boolean {
+  return status >= Status.Internal
 }
 
 function encodedIntBytes(first: number): number {

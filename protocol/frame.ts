@@ -8,6 +8,7 @@ import { copyBytes } from './bytes.ts'
 import { ProtocolError } from './errors.ts'
 import { FRAME_HEADER_BYTES } from './limits.ts'
 import { Status } from './messages.ts'
+import { giveBuffer, takeBuffer } from './spare-buffers.ts'
 import { readUint32 } from './wire.ts'
 
 /** First size of a partial frame's buffer, in bytes. */
@@ -96,6 +97,7 @@ export class FrameReader {
       this.#partial = NO_BYTES
       this.#partialBytes = 0
       this.#stopped = !this.#onFrame(frame, FRAME_HEADER_BYTES, frameBytes, undefined)
+      giveBuffer(frame)
     }
     return at + part
   }
@@ -103,9 +105,10 @@ export class FrameReader {
   #keep(chunk: Uint8Array, at: number, length: number): void {
     const bytes = this.#partialBytes + length
     if (bytes > this.#partial.length) {
-      const grown = Buffer.allocUnsafeSlow(Math.max(bytes, PARTIAL_BYTES_MIN, this.#growth()))
-      copyBytes(this.#partial, 0, this.#partialBytes, grown, 0)
-      this.#partial = grown
+      const former = this.#partial
+      this.#partial = takeBuffer(Math.max(bytes, PARTIAL_BYTES_MIN, this.#growth()))
+      copyBytes(former, 0, this.#partialBytes, this.#partial, 0)
+      giveBuffer(former)
     }
     copyBytes(chunk, at, length, this.#partial, this.#partialBytes)
     this.#partialBytes = bytes

@@ -3,6 +3,7 @@
 // Between the handlers, which write replies, and a transport, which gets them in one write per chunk (or one per full
 // buffer). Only when a socket does not take it all does it keep the buffer, and the next connection gets a fresh one.
 
+import { giveBuffer, takeBuffer } from '../protocol/spare-buffers.ts'
 import type { Transport } from '../protocol/transport.ts'
 import { viewOf, Writer } from '../protocol/wire.ts'
 
@@ -37,7 +38,7 @@ export class Output extends Writer {
   room(bytes: number): void {
     if (this.at + bytes <= this.bytes.length) return
     this.flush()
-    if (bytes > this.bytes.length) this.use(Buffer.allocUnsafeSlow(bytes))
+    if (bytes > this.bytes.length) this.use(takeBuffer(bytes))
   }
 
   /** Writes what was made to the borrower. */
@@ -50,7 +51,9 @@ export class Output extends Writer {
     if (this.unsentBytes > 0) {
       // It will wait in a queue anyway: a copy of the right size keeps the buffer here.
       transport.write(Buffer.from(this.bytes.subarray(0, length)))
-    } else if (!transport.write(this.#head(length)) && this.bytes === this.#standard) {
+    } else if (transport.write(this.#head(length))) {
+      if (this.bytes !== this.#standard) giveBuffer(this.bytes)
+    } else if (this.bytes === this.#standard) {
       this.#standard = Buffer.allocUnsafeSlow(OUTPUT_BUFFER_BYTES)
       this.#standardView = viewOf(this.#standard)
       this.#heads.fill(undefined)
