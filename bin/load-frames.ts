@@ -4,7 +4,8 @@
 
 import { FRAME_HEADER_BYTES, PUSH_REQUEST_ID } from '../protocol/limits.ts'
 import { FIRST_ERROR, Opcode, Status, ValueFlags } from '../protocol/messages.ts'
-import { readUint32, Writer } from '../protocol/wire.ts'
+import { readUint32 } from '../protocol/reader.ts'
+import { Writer } from '../protocol/writer.ts'
 import type { Batch, ReplyMeter } from './load.ts'
 import { type RequestTemplate, templateOf } from './load-batches.ts'
 

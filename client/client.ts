@@ -144,7 +144,8 @@ export class OrmucoCacheClient extends EventEmitter<ClientEvents> implements Asy
 
   /** Stores a value: anything JSON-like, Date, Map, Set, bigint, Buffer, typed arrays, cycles. TypeError for the rest. */
   store(key: string, value: unknown, options?: StoreOptions): Promise<Stored> {
-    if (options !== undefined || isTraced()) return this.#storeWith(key, value, options ?? {})
+    if (options !== undefined || isTraced())
+      return this.#storeWith(key, value, options === undefined ? {} : options)
     // The two plain calls are written out: they allocate their promise and their call, and no closures.
     const promise = new Promise<Stored>(capture)
     const call = new Call(this.#ends.store, captured.resolve, captured.reject, key, this.#storing)
@@ -166,7 +167,8 @@ export class OrmucoCacheClient extends EventEmitter<ClientEvents> implements Asy
 
   /** The value, or undefined on a miss. With a schema: its output. */
   retrieve<T = unknown>(key: string, options?: ReadOptions<T>): Promise<T | undefined> {
-    if (options !== undefined || isTraced()) return this.#retrieveWith(key, options ?? {})
+    if (options !== undefined || isTraced())
+      return this.#retrieveWith(key, options === undefined ? {} : options)
     const promise = new Promise<T | undefined>(capture)
     const call = new Call(this.#ends.retrieve, captured.resolve, captured.reject, key, this.#reading)
     try {

@@ -3,8 +3,8 @@
 
 import type { CacheError } from '../protocol/errors.ts'
 import { Status } from '../protocol/messages.ts'
+import { type ByteRange, emptyRange, type Reader } from '../protocol/reader.ts'
 import { decodeValue, ValueError } from '../protocol/value.ts'
-import { type ByteRange, emptyRange, type Reader } from '../protocol/wire.ts'
 import type { Entry, Lookup, Stored } from './calls.ts'
 import { readVersion } from './keys.ts'
 import type { Call, CallEnd } from './requests.ts'

@@ -2,7 +2,8 @@
 
 import { CacheError } from '../protocol/errors.ts'
 import { KEY_BYTES_MAX, VERSION_BYTES } from '../protocol/limits.ts'
-import { type ByteRange, emptyRange, type Reader, Writer } from '../protocol/wire.ts'
+import { type ByteRange, emptyRange, type Reader } from '../protocol/reader.ts'
+import { Writer } from '../protocol/writer.ts'
 import type { Version } from './calls.ts'
 
 /** Up to this many characters a loop is faster than a call into the runtime. */

@@ -12,7 +12,8 @@ import { performance } from 'node:perf_hooks'
 import { CacheError, errorFacts, ProtocolError } from '../protocol/errors.ts'
 import { errorText, Link, type LinkOptions, type ServerHello } from '../protocol/link.ts'
 import { FIRST_ERROR, type Opcode, Status } from '../protocol/messages.ts'
-import { type Reader, Writer } from '../protocol/wire.ts'
+import type { Reader } from '../protocol/reader.ts'
+import { Writer } from '../protocol/writer.ts'
 import { Signals } from './signals.ts'
 
 /** What happens to a call at its end. Exactly one of the two is called, once. */

@@ -8,8 +8,8 @@ import { copyBytes } from './bytes.ts'
 import { ProtocolError } from './errors.ts'
 import { FRAME_HEADER_BYTES } from './limits.ts'
 import { Status } from './messages.ts'
+import { readUint32 } from './reader.ts'
 import { giveBuffer, takeBuffer } from './spare-buffers.ts'
-import { readUint32 } from './wire.ts'
 
 /** First size of a partial frame's buffer, in bytes. */
 const PARTIAL_BYTES_MIN = 1024

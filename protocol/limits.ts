@@ -22,6 +22,9 @@ export const VALUE_BYTES_MAX_CEILING = 512 * 1024 * 1024
 /** What a frame may hold beside one largest value: the key, the operands, and the heads of a many-key request. */
 export const FRAME_OVERHEAD_BYTES_MAX = 64 * 1024
 
+/** What a client must accept as a reply, however small the values of its server are: the heads of many entries. */
+export const REPLY_BYTES_MIN = 128 * 1024
+
 /** Most keys in one many-key request: bounds the work one frame can cause. */
 export const KEYS_PER_REQUEST_MAX = 4096
 

@@ -19,11 +19,13 @@ import {
   PROTOCOL_VERSION_MAX,
   PROTOCOL_VERSION_MIN,
   PUSH_REQUEST_ID,
+  REPLY_BYTES_MIN,
   VALUE_BYTES_MAX_CEILING,
 } from './limits.ts'
 import { Capability, Opcode, Status } from './messages.ts'
+import { Reader } from './reader.ts'
 import type { Transport } from './transport.ts'
-import { Reader, Writer } from './wire.ts'
+import { Writer } from './writer.ts'
 
 /** The link's own requests; owners use ids below. */
 export const LINK_REQUEST_ID = 0xffff_ffff
@@ -226,7 +228,7 @@ export class Link {
     this.#timer = undefined
     this.#failures = 0
     this.#frames.frameBytesMax = Math.min(
-      Math.max(hello.frameBytesMax, hello.valueBytesMax + FRAME_OVERHEAD_BYTES_MAX),
+      Math.max(REPLY_BYTES_MIN, hello.frameBytesMax, hello.valueBytesMax + FRAME_OVERHEAD_BYTES_MAX),
       REPLY_FRAME_BYTES_MAX,
     )
     this.#state = 'ready'

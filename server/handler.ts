@@ -1,6 +1,6 @@
 // What a handler is, to sessions that call it and to the files that make some.
 
-import type { Reader } from '../protocol/wire.ts'
+import type { Reader } from '../protocol/reader.ts'
 import type { Output } from './output.ts'
 
 /** What a handler may ask of the connection its request came from. */

@@ -11,7 +11,8 @@ import {
   SCAN_COUNT_MAX,
 } from '../protocol/limits.ts'
 import { Condition, Opcode, Status } from '../protocol/messages.ts'
-import { emptyRange, type Reader, Writer } from '../protocol/wire.ts'
+import { emptyRange, type Reader } from '../protocol/reader.ts'
+import { Writer } from '../protocol/writer.ts'
 import type { Handler } from './handler.ts'
 import { type Keyspace, WriteOutcome } from './keyspace.ts'
 import type { Operands } from './operands.ts'
@@ -51,16 +52,18 @@ export function manyKeyHandlers(
     let skipped = false
     for (let i = 0; i < count; i++) {
       const key = operands.takeKey(request)
-      const slot: Slot = skipped ? NO_SLOT : keyspace.get(key)
+      const slot: Slot = skipped ? NO_SLOT : keyspace.peek(key)
       const valueBytes: number = slot === NO_SLOT ? 0 : store.valueBytes(slot)
       // What follows must still have room for bare entries; so the first one always fits, and asking again gets on.
       const entryBytes = ENTRY_HEAD_BYTES + valueBytes + (count - i - 1) * BARE_ENTRY_BYTES
       skipped ||= output.at - start + entryBytes > replyBytesMax
+      if (!skipped && slot === NO_SLOT) keyspace.counters.misses++
       if (skipped || slot === NO_SLOT) {
         output.array(1)
         output.int(skipped ? Status.Skipped : Status.Miss)
         continue
       }
+      keyspace.hit(slot)
       output.reserve(valueBytes + (count - i) * ENTRY_HEAD_BYTES)
       output.array(3)
       output.int(Status.Ok)

@@ -13,7 +13,7 @@ import {
   PROTOCOL_VERSION_MIN,
 } from '../protocol/limits.ts'
 import { Capability, Opcode, Status, Want } from '../protocol/messages.ts'
-import type { Reader } from '../protocol/wire.ts'
+import type { Reader } from '../protocol/reader.ts'
 import type { Handler } from './handler.ts'
 import { manyKeyHandlers } from './handlers-many.ts'
 import { type Keyspace, WriteOutcome } from './keyspace.ts'

@@ -5,7 +5,8 @@
 import { isUtf8 } from 'node:buffer'
 import { TTL_MS_MAX, VERSION_BYTES } from '../protocol/limits.ts'
 import { Condition, ValueFlags } from '../protocol/messages.ts'
-import { emptyRange, Reader, viewOf, Writer } from '../protocol/wire.ts'
+import { emptyRange, Reader } from '../protocol/reader.ts'
+import { viewOf, Writer } from '../protocol/writer.ts'
 import type { HybridClock } from './clock.ts'
 import {
   emptyHead,
@@ -71,16 +72,17 @@ export class Keyspace {
 
   /** A value to serve, made the most recently used; NO_SLOT on a miss. */
   get(key: Span): Slot {
-    const store = this.store
-    const slot = store.findLive(store.hash(key), key, this.nowMs)
-    if (slot === NO_SLOT) {
-      this.counters.misses++
-      return NO_SLOT
-    }
-    this.counters.hits++
-    store.touch(slot)
-    if (this.#options.renewOnHit) this.#renew(slot)
+    const slot = this.peek(key)
+    if (slot === NO_SLOT) this.counters.misses++
+    else this.hit(slot)
     return slot
+  }
+
+  /** A value that `peek` found is served. */
+  hit(slot: Slot): void {
+    this.counters.hits++
+    this.store.touch(slot)
+    if (this.#options.renewOnHit) this.#renew(slot)
   }
 
   /** A value, without any effect on the LRU order, the expiry or the counters. */

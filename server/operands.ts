@@ -4,7 +4,7 @@
 import { ProtocolError } from '../protocol/errors.ts'
 import { KEY_BYTES_MAX, TTL_MS_MAX, VERSION_BYTES } from '../protocol/limits.ts'
 import { Condition, Status } from '../protocol/messages.ts'
-import { emptyRange, type Reader } from '../protocol/wire.ts'
+import { emptyRange, type Reader } from '../protocol/reader.ts'
 import { isTtl, TTL_DEFAULT } from './keyspace.ts'
 import type { Span } from './store/store.ts'
 

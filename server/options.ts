@@ -56,8 +56,6 @@ export interface ServerOptions {
 
   /** Most open connections; one more is refused. An idle one costs about 16 KB. */
   maxConnections?: number
-  /** Requests of one connection that may wait for a reply; at that mark its requests are no longer read. */
-  inFlightMax?: number
   /** Unsent reply bytes of one connection at which its requests are no longer dispatched, until they drain. */
   outputBytesMax?: number
   /** A connection with unsent replies that takes none of them for this long is closed. */
@@ -100,8 +98,6 @@ export const SERVER_DEFAULTS = {
   maxValueBytes: VALUE_BYTES_MAX_DEFAULT,
   // About 160 MB when all of them idle; more than most services open, fewer than the usual descriptor limits.
   maxConnections: 10_000,
-  // Deep enough to keep a pipeline busy over a long distance (1000 in flight at 100 ms are 10 000 a second).
-  inFlightMax: 1000,
   // Several of the largest values: a reader that is merely slow is not cut into single steps.
   outputBytesMax: 8 * MIB,
   // Longer than a failover of the network in between, shorter than the patience of an operator.
@@ -152,7 +148,6 @@ export function resolveOptions(options: ServerOptions = {}): ResolvedServerOptio
     store: storeKind(options),
     maxValueBytes: bytes(options, 'maxValueBytes', 1, VALUE_BYTES_MAX_CEILING),
     maxConnections: whole(options, 'maxConnections', 1, 1_000_000),
-    inFlightMax: whole(options, 'inFlightMax', 1, 1_000_000),
     outputBytesMax: bytes(options, 'outputBytesMax', 4 * KIB, GIB),
     outputStallMs: milliseconds(options, 'outputStallMs', 100),
     frameTimeoutMs: milliseconds(options, 'frameTimeoutMs', 100),

@@ -5,7 +5,7 @@
 
 import { giveBuffer, takeBuffer } from '../protocol/spare-buffers.ts'
 import type { Transport } from '../protocol/transport.ts'
-import { viewOf, Writer } from '../protocol/wire.ts'
+import { viewOf, Writer } from '../protocol/writer.ts'
 
 /** Replies of a chunk are written at the latest when they fill this. Larger replies get a buffer of their own. */
 export const OUTPUT_BUFFER_BYTES = 64 * 1024

@@ -3,7 +3,7 @@
 import { ProtocolError } from '../protocol/errors.ts'
 import { VERSION_BYTES } from '../protocol/limits.ts'
 import { Status } from '../protocol/messages.ts'
-import type { Reader } from '../protocol/wire.ts'
+import type { Reader } from '../protocol/reader.ts'
 import { type Keyspace, WriteOutcome } from './keyspace.ts'
 import type { Output } from './output.ts'
 

@@ -134,9 +134,21 @@ export class OrmucoCacheServer implements AsyncDisposable {
     this.#net = net
     this.#address = address
     this.#state = 'listening'
-    const { store, maxMemoryBytes, region, cluster } = this.#options
+    const { region, cluster, store, maxMemoryBytes, maxEntries, defaultTtlSeconds, renewOnHit } =
+      this.#options
     this.#options.logger.info(
-      { ...address, nodeId: this.#identity.nodeId(), region, cluster, store, maxMemoryBytes },
+      {
+        ...address,
+        nodeId: this.#identity.nodeId(),
+        region,
+        cluster,
+        store,
+        maxMemoryBytes,
+        // JSON has no Infinity
+        maxEntries: Number.isFinite(maxEntries) ? maxEntries : null,
+        defaultTtlSeconds,
+        renewOnHit,
+      },
       'ready',
     )
     return address

@@ -73,6 +73,14 @@ export function addressOf(server: OrmucoCacheServer): string {
   return `${address.host}:${address.port}`
 }
 
+/** What the next event of this name tells. (`once` of node:events would fail with the first `error` event.) */
+export function nextEvent(client: OrmucoCacheClient, name: 'unavailable' | 'available'): Promise<object> {
+  return new Promise((resolve) => {
+    if (name === 'available') client.once('available', resolve)
+    else client.once('unavailable', resolve)
+  })
+}
+
 function cut(client: OrmucoCacheClient): OrmucoCacheClient {
   onTestFinished(() => client.destroy())
   return client

@@ -3,7 +3,7 @@
 
 import { Opcode } from '../../protocol/messages.ts'
 
-const long = 'k'.repeat(300)
+const long = 'k'.repeat(40)
 
 /** Requests as elements; the id of each is its place, from 1. */
 export const CONVERSATION: readonly (readonly unknown[])[] = (

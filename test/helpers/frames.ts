@@ -1,4 +1,4 @@
-// Frames as somebody else would write and read them: msgpackr instead of protocol/wire.ts, so that a mistake made in
+// Frames as somebody else would write and read them: msgpackr instead of protocol/reader.ts and writer.ts, so that a mistake made in
 // both our reader and our writer shows.
 
 import { Packr, Unpackr } from 'msgpackr'

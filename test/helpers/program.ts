@@ -17,6 +17,8 @@ export interface ProgramPlace {
   env?: Readonly<Record<string, string>>
   /** Text of a .env file in the folder of the process. */
   dotEnv?: string
+  /** What the process reads from its standard input; left out, nothing. */
+  stdin?: string
 }
 
 export interface Ending {
@@ -81,8 +83,9 @@ export function startProgram(script: string, args: readonly string[], place: Pro
   const child = spawn(process.execPath, ['--import', loader, resolve(bin, script), ...args], {
     cwd: folder,
     env: { ...place.env },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: [place.stdin === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
   })
+  child.stdin?.end(place.stdin)
   const program = new Program(child)
   onTestFinished(async () => {
     child.kill('SIGKILL')

@@ -12,6 +12,9 @@ import { ArenaStore } from '../../server/store/arena-store.ts'
 import { HeapStore } from '../../server/store/heap-store.ts'
 
 const START_MS = Date.UTC(2030, 0, 1)
+const inputBytes = new ArrayBuffer(64 * 1024)
+/** One for all hosts: sessions leave nothing in it. */
+const INPUT = { bytes: new Uint8Array(inputBytes), view: new DataView(inputBytes) }
 
 export interface TestHost extends SessionHost {
   /** What the sessions take for the time of day, in ms since 1970. */
@@ -54,7 +57,6 @@ export function sessionHost(options: ServerOptions = {}): TestHost {
     }),
     memory: FIXED_MEMORY,
   }
-  const input = new ArrayBuffer(64 * 1024)
   const host: TestHost = {
     options: resolved,
     keyspace,
@@ -65,7 +67,7 @@ export function sessionHost(options: ServerOptions = {}): TestHost {
       stats: () => stats,
     }),
     output: new Output(),
-    input: { bytes: new Uint8Array(input), view: new DataView(input) },
+    input: INPUT,
     counters: statistics.counters,
     held: { partialBytes: 0, unsentBytes: 0 },
     nowMs: START_MS,

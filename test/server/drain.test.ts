@@ -103,7 +103,7 @@ describe('it ends in time', () => {
   })
 
   test('with a client that does not close its side', async () => {
-    const server = await startServer({ drainMs: 300 })
+    const server = await startServer()
     const socket = await rawSocket(server)
     socket.resume()
     socket.write(frame(Opcode.Ping, 1))

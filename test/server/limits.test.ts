@@ -106,6 +106,28 @@ describe.each(STORES)('%s store', (store) => {
     expect(found.size).toBe(keys.length)
     for (const [key, value] of values) expect(value.equals(Object(found.get(key)))).toBe(true)
   })
+
+  test('no reply is longer than 131 072 bytes or a frame, however small values must be', async () => {
+    const connection = await connect(await startServer({ store, maxValueBytes: 1 }))
+    const keys = Array.from({ length: KEYS_PER_REQUEST_MAX }, (_, i) => i.toString(36))
+    connection.send(
+      frame(
+        Opcode.SetMany,
+        1,
+        keys.map((key) => [key, 0, 'v']),
+      ),
+    )
+    connection.send(
+      frame(Opcode.GetMany, 2, keys),
+      frame(Opcode.Stats, 3),
+      frame(Opcode.Scan, 4, 0, '', 4096),
+    )
+    for (let id = 1; id <= 4; id++) {
+      const payload = await connection.payload()
+      expect(payload.length).toBeLessThanOrEqual(131_072)
+      expect(decoded(payload).slice(0, 2)).toEqual([Ok, id])
+    }
+  })
 })
 
 function entriesOf(payload: Buffer): unknown[][] {

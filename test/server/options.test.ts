@@ -35,7 +35,7 @@ test('the defaults', () => {
     store: 'arena',
     maxValueBytes: MIB,
     maxConnections: 10_000,
-    inFlightMax: 1000,
+
     outputBytesMax: 8 * MIB,
     outputStallMs: 30_000,
     frameTimeoutMs: 30_000,
@@ -76,7 +76,6 @@ test.each<[keyof ServerOptions, readonly unknown[], readonly unknown[]]>([
   ['store', ['arena', 'heap'], ['map', '', 'ARENA', null]],
   ['maxValueBytes', [1, 512 * MIB], [0, 512 * MIB + 1, 1.5, '1mb']],
   ['maxConnections', [1, 1_000_000], [0, 1_000_001, '10']],
-  ['inFlightMax', [1], [0, -1, Number.POSITIVE_INFINITY]],
   ['outputBytesMax', [4096], [4095, 2 ** 31, '8mb']],
   ['outputStallMs', [100, 3_600_000], [99, 3_600_001, 100.5]],
   ['frameTimeoutMs', [100, 3_600_000], [0, Number.POSITIVE_INFINITY]],

@@ -1,0 +1,286 @@
+// What the shell asks of a server, one function per request: operands in, what was answered out. Between the commands
+// and the connection; knows neither what was typed nor what is shown. Made for one command: all its requests share one
+// deadline.
+
+import type { Version } from '../client/calls.ts'
+import { readVersion, writeKey } from '../client/keys.ts'
+import { CacheError, ProtocolError } from '../protocol/errors.ts'
+import { BOOT_ID_BYTES, KEY_BYTES_MAX, KEYS_PER_REQUEST_MAX } from '../protocol/limits.ts'
+import { type Condition, Opcode, Status, ValueFlags } from '../protocol/messages.ts'
+import { type ByteRange, emptyRange, type Reader } from '../protocol/reader.ts'
+import { decodeValue, encodeValue, ValueError } from '../protocol/value.ts'
+import type { Writer } from '../protocol/writer.ts'
+import type { Deadline, RawReplies, ShellConnection } from './shell-connection.ts'
+import { UsageError } from './shell-input.ts'
+
+export interface Inspection {
+  encoding: string
+  valueBytes: number
+  version: Version
+  /** null: no end. */
+  ttlSeconds: number | null
+  lifetimeSeconds: number | null
+}
+
+export interface ScanPage {
+  /** 0: that was the last page. */
+  cursor: number
+  keys: string[]
+}
+
+const SCAN_COUNT = 1000
+const ENCODINGS: ReadonlyMap<number, string> = new Map(
+  Object.entries(ValueFlags).map(([name, flags]) => [flags as number, name]),
+)
+
+export class ServerCalls {
+  readonly #connection: ShellConnection
+  readonly #deadline: Deadline
+
+  constructor(connection: ShellConnection, deadline: Deadline) {
+    this.#connection = connection
+    this.#deadline = deadline
+  }
+
+  get server(): string {
+    return this.#connection.server
+  }
+
+  /** The value, or undefined on a miss. */
+  get(key: string): Promise<{ value: unknown } | undefined> {
+    return this.#ask(
+      Opcode.Get,
+      1,
+      (writer) => writeTypedKey(writer, key),
+      (reply) => (reply.head === Status.Miss ? undefined : { value: takeValue(reply) }),
+    )
+  }
+
+  /** Whether the condition was met. `ttlMs`: undefined for the server's default, 0 for none. */
+  set(key: string, value: unknown, ttlMs: number | undefined, condition: Condition): Promise<boolean> {
+    const { bytes, at, length, flags } = encoded(value)
+    return this.#ask(
+      Opcode.Set,
+      5,
+      (writer) => {
+        writeTypedKey(writer, key)
+        writer.reserve(length + 64)
+        writer.int(flags)
+        writer.binary(bytes, at, length)
+        if (ttlMs === undefined) writer.nil()
+        else writer.int(ttlMs)
+        writer.int(condition)
+      },
+      (reply) => reply.head === Status.Ok,
+    )
+  }
+
+  /** For each key whether there was something to delete. */
+  delete(keys: readonly string[]): Promise<boolean[]> {
+    if (keys.length > KEYS_PER_REQUEST_MAX)
+      throw new UsageError(`at most ${KEYS_PER_REQUEST_MAX} keys at a time, got ${keys.length}`)
+    return this.#ask(
+      Opcode.DeleteMany,
+      1,
+      (writer) => {
+        writer.reserve(8)
+        writer.array(keys.length)
+        for (const key of keys) writeTypedKey(writer, key)
+      },
+      (reply) => {
+        reply.required('list')
+        return Array.from({ length: reply.array() }, () => reply.uint() === Status.Ok)
+      },
+    )
+  }
+
+  /** Whether there was such a key. `ttlMs`: 0 for no end. */
+  touch(key: string, ttlMs: number): Promise<boolean> {
+    return this.#ask(
+      Opcode.Touch,
+      2,
+      (writer) => {
+        writeTypedKey(writer, key)
+        writer.int(ttlMs)
+      },
+      (reply) => reply.head === Status.Ok,
+    )
+  }
+
+  inspect(key: string): Promise<Inspection | undefined> {
+    return this.#ask(
+      Opcode.Inspect,
+      1,
+      (writer) => writeTypedKey(writer, key),
+      (reply) => {
+        if (reply.head === Status.Miss) return undefined
+        reply.required('flags')
+        const flags = reply.uint()
+        reply.required('size')
+        const valueBytes = reply.uint()
+        const version = readVersion(reply)
+        return {
+          encoding: ENCODINGS.get(flags) ?? `unknown (${flags})`,
+          valueBytes,
+          version,
+          ttlSeconds: readSeconds(reply),
+          lifetimeSeconds: readSeconds(reply),
+        }
+      },
+    )
+  }
+
+  /** The new number. */
+  add(opcode: typeof Opcode.Increment | typeof Opcode.Decrement, key: string, by: number): Promise<number> {
+    return this.#ask(
+      opcode,
+      2,
+      (writer) => {
+        writeTypedKey(writer, key)
+        writer.int(by)
+      },
+      (reply) => {
+        reply.required('number')
+        return reply.int()
+      },
+    )
+  }
+
+  /** One page of the keys with a prefix. */
+  scan(cursor: number, prefix: string, count: number): Promise<ScanPage> {
+    if (Buffer.byteLength(prefix) > KEY_BYTES_MAX)
+      throw new UsageError(`a key has at most ${KEY_BYTES_MAX} bytes: no key has this prefix`)
+    return this.#ask(
+      Opcode.Scan,
+      3,
+      (writer) => {
+        writer.reserve(32 + prefix.length * 3)
+        writer.int(cursor)
+        writer.string(prefix)
+        writer.int(count)
+      },
+      (reply) => {
+        reply.required('cursor')
+        const next = reply.uint()
+        reply.required('keys')
+        return { cursor: next, keys: Array.from({ length: reply.array() }, () => reply.string()) }
+      },
+    )
+  }
+
+  /** All keys with a prefix; each page has the whole time of the deadline. */
+  async *pages(prefix: string): AsyncGenerator<string[], void, undefined> {
+    let cursor = 0
+    do {
+      this.#deadline.renew()
+      const page = await this.scan(cursor, prefix, SCAN_COUNT)
+      cursor = page.cursor
+      yield page.keys
+    } while (cursor !== 0)
+  }
+
+  clear(): Promise<void> {
+    return this.#ask(Opcode.Clear, 0, NO_OPERANDS, () => {})
+  }
+
+  /** Sections by name, or the one that is named. */
+  stats(section: string | undefined): Promise<Record<string, unknown>> {
+    return this.#ask(
+      Opcode.Stats,
+      section === undefined ? 0 : 1,
+      (writer) => {
+        writer.reserve(16 + (section ?? '').length * 3)
+        if (section !== undefined) writer.string(section)
+      },
+      (reply) => {
+        reply.required('statistics')
+        const statistics = reply.any()
+        if (typeof statistics === 'object' && statistics !== null) return { ...statistics }
+        throw new ProtocolError(Status.Malformed, 'statistics are a map')
+      },
+    )
+  }
+
+  /** Who the server is; asked anew. */
+  hello(): Promise<Record<string, unknown>> {
+    return this.#ask(Opcode.Hello, 0, NO_OPERANDS, (reply) => {
+      const next = <T>(name: string, read: () => T): T => {
+        reply.required(name)
+        return read()
+      }
+      return {
+        version: next('version', () => reply.uint()),
+        capabilities: next('capabilities', () => reply.uint()),
+        serverVersion: next('server version', () => reply.string()),
+        nodeId: next('node id', () => reply.string()),
+        bootId: next('boot id', () => takeBytes(reply).subarray(0, BOOT_ID_BYTES).toString('hex')),
+        region: next('region', () => reply.string()),
+        cluster: next('cluster', () => reply.string()),
+        valueBytesMax: next('largest value', () => reply.uint()),
+        frameBytesMax: next('largest frame', () => reply.uint()),
+      }
+    })
+  }
+
+  ping(): Promise<void> {
+    return this.#ask(Opcode.Ping, 0, NO_OPERANDS, () => {})
+  }
+
+  raw(bytes: Uint8Array, wanted: number): Promise<RawReplies> {
+    return this.#connection.raw(this.#deadline, bytes, wanted)
+  }
+
+  #ask<T>(
+    opcode: Opcode,
+    operands: number,
+    write: (writer: Writer) => void,
+    read: (reply: Reader) => T,
+  ): Promise<T> {
+    return this.#connection.request(this.#deadline, opcode, operands, write, read)
+  }
+}
+
+const NO_OPERANDS = () => {}
+const range: ByteRange = emptyRange()
+
+/** What somebody typed as a key and cannot be one is a mistake in the line. */
+function writeTypedKey(writer: Writer, key: string): void {
+  try {
+    writeKey(writer, key, '')
+  } catch (error) {
+    if (error instanceof TypeError) throw new UsageError(error.message)
+    throw error
+  }
+}
+
+function encoded(value: unknown): ReturnType<typeof encodeValue> {
+  try {
+    return encodeValue(value)
+  } catch (error) {
+    if (error instanceof TypeError || error instanceof RangeError) throw new UsageError(error.message)
+    throw error
+  }
+}
+
+function takeBytes(reply: Reader): Buffer {
+  reply.range(range)
+  return Buffer.from(range.bytes.subarray(range.at, range.at + range.length))
+}
+
+function takeValue(reply: Reader): unknown {
+  reply.required('flags')
+  const flags = reply.uint()
+  reply.required('value')
+  reply.range(range)
+  try {
+    return decodeValue(range.bytes, range.at, range.length, flags)
+  } catch (error) {
+    if (error instanceof ValueError) throw new CacheError('CACHE_PROTOCOL', error.message)
+    throw error
+  }
+}
+
+/** Milliseconds on the wire; nil is no end. */
+function readSeconds(reply: Reader): number | null {
+  return reply.optional() ? reply.uint() / 1000 : null
+}

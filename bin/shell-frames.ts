@@ -1,0 +1,216 @@
+// Frames in words, for --trace and `raw`: opcode or status by its name, request id, and each operand by the name that
+// protocol/messages.ts gives it. Between bytes and the eyes of whoever debugs a client; it believes nothing, and says
+// of what it cannot read why.
+
+import { isUtf8 } from 'node:buffer'
+import { inspect } from 'node:util'
+import { ProtocolError } from '../protocol/errors.ts'
+import { FRAME_HEADER_BYTES, NESTING_DEPTH_MAX, PUSH_REQUEST_ID } from '../protocol/limits.ts'
+import { FIRST_ERROR, Opcode, Status } from '../protocol/messages.ts'
+import { type ByteRange, emptyRange, Reader } from '../protocol/reader.ts'
+import { decodeValue } from '../protocol/value.ts'
+import type { Direction } from './shell-tap.ts'
+
+/** What is shown of one operand, in characters, and of one list, in elements. */
+const OPERAND_CHARS_MAX = 200
+const ITEMS_MAX = 16
+/** Hexadecimal digits are shown of so many bytes. */
+const HEX_BYTES_MAX = 512
+const HEX_BYTES_PER_LINE = 32
+/** Requests whose replies may still come; older ones lose their names. */
+const REQUESTS_MAX = 1024
+
+const VALUE = ['flags', 'value'] as const
+const KEY_AND_TTL = ['key', 'ttlMs'] as const
+const ADDITION = ['key', 'by', 'start', 'ttlMs'] as const
+const SUM = ['number', 'version'] as const
+
+/** Operands by position: of the request, and of a reply that is no error. */
+const OPERANDS: Readonly<Record<Opcode, readonly [request: readonly string[], reply: readonly string[]]>> = {
+  [Opcode.Hello]: [
+    ['versionMin', 'versionMax', 'capabilities', 'clientName'],
+    [
+      'version',
+      'capabilities',
+      'serverVersion',
+      'nodeId',
+      'bootId',
+      'region',
+      'cluster',
+      'valueBytesMax',
+      'frameBytesMax',
+    ],
+  ],
+  [Opcode.Ping]: [['payload'], ['payload']],
+  [Opcode.Get]: [
+    ['key', 'want'],
+    [...VALUE, 'version', 'ttlMs'],
+  ],
+  [Opcode.Set]: [
+    ['key', ...VALUE, 'ttlMs', 'condition', 'version', 'acks'],
+    ['version', 'acks'],
+  ],
+  [Opcode.Delete]: [['key', 'acks'], []],
+  [Opcode.Touch]: [KEY_AND_TTL, ['version']],
+  [Opcode.Inspect]: [['key'], ['flags', 'valueBytes', 'version', 'ttlMs', 'lifetimeMs']],
+  [Opcode.GetMany]: [['keys'], ['entries']],
+  [Opcode.SetMany]: [['entries', 'ttlMs', 'condition'], ['entries']],
+  [Opcode.DeleteMany]: [['keys'], ['statuses']],
+  [Opcode.Increment]: [ADDITION, SUM],
+  [Opcode.Decrement]: [ADDITION, SUM],
+  [Opcode.Scan]: [
+    ['cursor', 'prefix', 'count'],
+    ['cursor', 'keys'],
+  ],
+  [Opcode.Clear]: [[], []],
+  [Opcode.Stats]: [['section'], ['statistics']],
+  [Opcode.Quit]: [[], []],
+}
+const ERROR_OPERANDS = ['text', 'retryAfterMs']
+
+const opcodes: ReadonlyMap<number, Opcode> = new Map(
+  Object.values(Opcode).map((opcode) => [opcode as number, opcode]),
+)
+const opcodeNames: ReadonlyMap<number, string> = new Map(
+  Object.entries(Opcode).map(([name, opcode]) => [
+    opcode as number,
+    name.replace(/(?<=[a-z])(?=[A-Z])/g, '_').toUpperCase(),
+  ]),
+)
+const statusNames: ReadonlyMap<number, string> = new Map(
+  Object.entries(Status).map(([name, status]) => [status as number, name]),
+)
+
+/** Remembers which request each reply answers: only that tells what its operands are. */
+export class FrameWords {
+  readonly #reader = new Reader()
+  readonly #requests = new Map<number, number>()
+
+  /** One line on a frame, its length included. */
+  describe(direction: Direction, frame: Uint8Array): string {
+    const reader = this.#reader
+    try {
+      reader.open(frame, FRAME_HEADER_BYTES, frame.length)
+    } catch (error) {
+      return unreadable(error)
+    }
+    return direction === 'sent' ? this.#request(reader) : this.#reply(reader)
+  }
+
+  #request(reader: Reader): string {
+    const { head, id } = reader
+    this.#requests.set(id, head)
+    for (const oldest of this.#requests.keys()) {
+      if (this.#requests.size <= REQUESTS_MAX) break
+      this.#requests.delete(oldest)
+    }
+    const opcode = opcodes.get(head)
+    const names = opcode === undefined ? [] : OPERANDS[opcode][0]
+    return [opcodeNames.get(head) ?? `opcode ${head}`, `id=${id}`, ...operands(reader, names)].join(' ')
+  }
+
+  #reply(reader: Reader): string {
+    const { head, id } = reader
+    const asked = this.#requests.get(id)
+    this.#requests.delete(id)
+    const opcode = asked === undefined ? undefined : opcodes.get(asked)
+    const isError = head >= FIRST_ERROR
+    const names = isError ? ERROR_OPERANDS : opcode === undefined ? [] : OPERANDS[opcode][1]
+    const to = id === PUSH_REQUEST_ID ? 'unasked' : opcode === undefined ? undefined : opcodeNames.get(opcode)
+    const status = statusNames.get(head) ?? `status ${head}`
+    return [status, `id=${id}`, ...(to === undefined ? [] : [`(${to})`]), ...operands(reader, names)].join(
+      ' ',
+    )
+  }
+}
+
+/** A frame's bytes in hexadecimal, the first of a long one; in lines, each indented. */
+export function hexLines(bytes: Uint8Array, indent = '   '): string {
+  const shown = Buffer.from(bytes.subarray(0, HEX_BYTES_MAX))
+  const lines: string[] = []
+  for (let at = 0; at < shown.length; at += HEX_BYTES_PER_LINE)
+    lines.push(indent + spaced(shown.subarray(at, at + HEX_BYTES_PER_LINE)))
+  if (bytes.length > shown.length)
+    lines.push(`${indent}… ${bytes.length - shown.length} more of ${bytes.length} bytes`)
+  return lines.join('\n')
+}
+
+function spaced(bytes: Buffer): string {
+  return bytes.toString('hex').replace(/..(?=.)/g, '$& ')
+}
+
+function operands(reader: Reader, names: readonly string[]): string[] {
+  const texts: string[] = []
+  let flags: number | undefined
+  try {
+    for (let position = 0; reader.operands > 0; position++) {
+      const name = names[position] ?? `operand${position + 1}`
+      reader.operands--
+      const at = reader.at
+      const text = name === 'value' && flags !== undefined ? valueText(reader, flags) : itemText(reader)
+      if (name === 'flags') flags = Number(text)
+      texts.push(`${name}=${cut(text)}`)
+      if (reader.at === at) break
+    }
+    reader.close()
+  } catch (error) {
+    texts.push(unreadable(error))
+  }
+  return texts
+}
+
+const range: ByteRange = emptyRange()
+
+function valueText(reader: Reader, flags: number): string {
+  reader.range(range)
+  const { bytes, at, length } = range
+  try {
+    const value = decodeValue(bytes, at, length, flags)
+    return inspect(value, {
+      depth: 4,
+      breakLength: Number.POSITIVE_INFINITY,
+      maxStringLength: OPERAND_CHARS_MAX,
+    })
+  } catch (error) {
+    return `${bytesText()} (${error instanceof Error ? error.message : String(error)})`
+  }
+}
+
+/** One operand, whatever it is. */
+function itemText(reader: Reader, depth = 0): string {
+  const first = reader.bytes[reader.at] ?? 0xc0
+  if ((first & 0xf0) === 0x90 || first === 0xdc || first === 0xdd) {
+    if (depth === NESTING_DEPTH_MAX)
+      throw new ProtocolError(Status.Malformed, `nesting deeper than ${NESTING_DEPTH_MAX}`)
+    const items: string[] = []
+    const count = reader.array()
+    for (let i = 0; i < count; i++) {
+      const text = itemText(reader, depth + 1)
+      if (i < ITEMS_MAX) items.push(cut(text))
+    }
+    if (count > ITEMS_MAX) items.push(`… ${count - ITEMS_MAX} more`)
+    return `[${items.join(', ')}]`
+  }
+  if (first >= 0xc4 && first <= 0xc6) {
+    reader.range(range)
+    return bytesText()
+  }
+  return JSON.stringify(reader.any())
+}
+
+function bytesText(): string {
+  const bytes = Buffer.from(
+    range.bytes.subarray(range.at, range.at + Math.min(range.length, OPERAND_CHARS_MAX)),
+  )
+  if (isUtf8(bytes) && !/[^\x20-\x7e]/.test(bytes.toString())) return JSON.stringify(bytes.toString())
+  return `0x${bytes.toString('hex')}`
+}
+
+function unreadable(error: unknown): string {
+  if (!(error instanceof ProtocolError)) throw error
+  return `(not readable: ${error.message})`
+}
+
+function cut(text: string): string {
+  return text.length > OPERAND_CHARS_MAX ? `${text.slice(0, OPERAND_CHARS_MAX)}…` : text
+}

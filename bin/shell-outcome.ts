@@ -1,0 +1,79 @@
+// How a command of the shell ends: what there is to show, and which exit code that means. Between the commands, which
+// make outcomes, and the renderer; nobody looks at texts to find out what happened.
+
+import { CacheError, type CacheErrorCode } from '../protocol/errors.ts'
+import { UsageError } from './shell-input.ts'
+
+export const ShellExit = {
+  Done: 0,
+  /** A miss, or a condition that was not met. */
+  Miss: 1,
+  Usage: 2,
+  /** Unreachable, or no reply in time. */
+  Unreachable: 3,
+  Refused: 4,
+} as const
+export type ShellExit = (typeof ShellExit)[keyof typeof ShellExit]
+
+export type Outcome =
+  | { kind: 'ok' }
+  /** `shown` stands for it on a terminal. */
+  | { kind: 'value'; value: unknown; shown?: string; exit?: ShellExit }
+  /** One per key, in their order; undefined for a miss. */
+  | { kind: 'values'; keys: readonly string[]; found: readonly ({ value: unknown } | undefined)[] }
+  /** Named facts, for reading. */
+  | { kind: 'facts'; facts: Readonly<Record<string, unknown>> }
+  /** Keys as they come; may throw between pages. */
+  | { kind: 'keys'; pages: AsyncIterable<readonly string[]> }
+  | { kind: 'text'; text: string }
+  /** Frames that came, each with its meaning. */
+  | { kind: 'frames'; frames: readonly { bytes: Uint8Array; meaning: string }[]; closed: boolean }
+  | { kind: 'miss' }
+  /** A condition was not met: what did not happen, and why. */
+  | { kind: 'not-done'; label: string; text: string }
+  | { kind: 'error'; code: string; text: string; exit: ShellExit }
+  | { kind: 'quit' }
+
+export function exitOf(outcome: Outcome): ShellExit {
+  switch (outcome.kind) {
+    case 'miss':
+    case 'not-done':
+      return ShellExit.Miss
+    case 'values':
+      return outcome.found.includes(undefined) ? ShellExit.Miss : ShellExit.Done
+    case 'value':
+      return outcome.exit ?? ShellExit.Done
+    case 'error':
+      return outcome.exit
+    default:
+      return ShellExit.Done
+  }
+}
+
+/** The user stopped a command. */
+export class Interrupted extends Error {
+  override readonly name = 'Interrupted'
+}
+
+const UNREACHABLE: ReadonlySet<CacheErrorCode> = new Set([
+  'CACHE_TIMEOUT',
+  'CACHE_UNAVAILABLE',
+  'CACHE_QUEUE_FULL',
+  'CACHE_CLOSED',
+])
+
+/** The outcome that an error of a command means; an error that only a mistake in this program can be is thrown on. */
+export function outcomeOfError(error: unknown): Outcome {
+  if (error instanceof CacheError) {
+    const exit = UNREACHABLE.has(error.code) ? ShellExit.Unreachable : ShellExit.Refused
+    return { kind: 'error', code: error.code, text: error.message, exit }
+  }
+  if (error instanceof Interrupted)
+    return { kind: 'error', code: 'INTERRUPTED', text: error.message, exit: ShellExit.Unreachable }
+  if (error instanceof UsageError) return usageOutcome(error.message)
+  throw error
+}
+
+export function usageOutcome(text: string): Outcome {
+  return { kind: 'error', code: 'USAGE', text, exit: ShellExit.Usage }
+}

@@ -1,0 +1,164 @@
+// The shell's terminal: a prompt, an edited line with history and completion, Ctrl-C and Ctrl-D. Between readline and
+// whoever runs the lines; knows no command. One line runs at a time; what is typed or pasted meanwhile waits.
+//
+//   prompting ──(Enter)──> running ──(done)──> prompting          Ctrl-C while prompting: an empty line
+//                             │                                   Ctrl-C while running: the command is stopped
+//                             └──> asking ──(answer)──> running   Ctrl-C while asking: that is a no
+
+import { clearScreenDown, createInterface, cursorTo, type Interface, moveCursor } from 'node:readline'
+import type { Readable, Writable } from 'node:stream'
+import type { Completer } from './shell-completion.ts'
+import { HISTORY_LINES_MAX, type History, isSecret } from './shell-history.ts'
+import { Interrupted } from './shell-outcome.ts'
+
+/** Lines that may wait while one runs. */
+const WAITING_LINES_MAX = 10_000
+
+export interface TerminalStreams {
+  input: Readable
+  output: Writable
+}
+
+type State =
+  | { name: 'prompting'; onLine: (line: string | undefined) => void }
+  | { name: 'running'; controller: AbortController }
+  | { name: 'asking'; controller: AbortController; cancel: AbortController }
+  | { name: 'between' }
+  | { name: 'closed' }
+
+export class Terminal {
+  readonly #output: Writable
+  readonly #readline: Interface
+  readonly #waiting: string[] = []
+  #state: State = { name: 'between' }
+  #prompt = ''
+
+  constructor({ input, output }: TerminalStreams, history: History, complete: Completer) {
+    this.#output = output
+    this.#readline = createInterface({
+      input,
+      output,
+      terminal: true,
+      history: [...history.lines],
+      historySize: 2 * HISTORY_LINES_MAX,
+      completer: (line: string, done: (error: null, result: [string[], string]) => void) => {
+        complete(line).then(
+          (result) => done(null, result),
+          () => done(null, [[], line]),
+        )
+      },
+    })
+    this.#readline.on('line', (line) => this.#onLine(line))
+    this.#readline.on('SIGINT', () => this.#onInterrupt())
+    this.#readline.on('close', () => this.#onClose())
+    this.#readline.on('history', (lines: string[]) => {
+      const [newest = ''] = lines
+      if (this.#state.name === 'asking' || isSecret(newest)) lines.shift()
+      else history.add(newest)
+    })
+  }
+
+  /** Hands each line to `run` until that resolves with false, or the user leaves. */
+  async run(run: (line: string, signal: AbortSignal) => Promise<boolean>): Promise<void> {
+    for (;;) {
+      const line = await this.#nextLine()
+      if (line === undefined) break
+      if (line.trim() === '') continue
+      const controller = new AbortController()
+      this.#enter({ name: 'running', controller })
+      const goesOn = await run(line, controller.signal)
+      this.#enter({ name: 'between' })
+      if (!goesOn) break
+    }
+    this.#readline.close()
+  }
+
+  /** A question about the line that runs. Ctrl-C, Ctrl-D and everything that is not yes is no. */
+  async confirm(question: string): Promise<boolean> {
+    const running = this.#state
+    if (running.name !== 'running') return false
+    const { controller } = running
+    const cancel = new AbortController()
+    this.#enter({ name: 'asking', controller, cancel })
+    const answer = await new Promise<string>((resolve) => {
+      cancel.signal.addEventListener('abort', () => resolve(''))
+      this.#readline.question(question, { signal: cancel.signal }, resolve)
+    })
+    this.#enter(running)
+    return /^y(?:es)?$/i.test(answer.trim())
+  }
+
+  /** Shown from now on, also in place of a prompt that is there already. */
+  setPrompt(prompt: string): void {
+    if (prompt === this.#prompt) return
+    this.#prompt = prompt
+    if (this.#state.name === 'prompting') this.#showPrompt()
+  }
+
+  /** Prints whole lines; above the prompt, if it is there. */
+  print(text: string): void {
+    if (this.#state.name !== 'prompting') {
+      this.#output.write(text)
+      return
+    }
+    const { rows } = this.#readline.getCursorPos()
+    moveCursor(this.#output, 0, -rows)
+    cursorTo(this.#output, 0)
+    clearScreenDown(this.#output)
+    this.#output.write(text)
+    this.#showPrompt()
+  }
+
+  /** With what stands behind it. Set each time: after a question readline goes back to the prompt before it. */
+  #showPrompt(): void {
+    this.#readline.setPrompt(this.#prompt)
+    this.#readline.prompt(true)
+  }
+
+  #nextLine(): Promise<string | undefined> {
+    if (this.#state.name === 'closed') return Promise.resolve(undefined)
+    const line = this.#waiting.shift()
+    if (line !== undefined) return Promise.resolve(line)
+    return new Promise((onLine) => {
+      this.#enter({ name: 'prompting', onLine })
+      this.#showPrompt()
+    })
+  }
+
+  #onLine(line: string): void {
+    if (this.#state.name === 'prompting') {
+      const { onLine } = this.#state
+      this.#enter({ name: 'between' })
+      onLine(line)
+    } else if (this.#waiting.length < WAITING_LINES_MAX) this.#waiting.push(line)
+  }
+
+  #onInterrupt(): void {
+    const state = this.#state
+    this.#waiting.length = 0
+    if (state.name === 'asking') state.cancel.abort()
+    else if (state.name === 'running') {
+      state.controller.abort(new Interrupted('stopped; a request that was sent may have been carried out'))
+    } else if (state.name === 'prompting') {
+      const { line } = this.#readline
+      // To the end of the line, and delete to its beginning: a line that is given up.
+      this.#readline.write(null, { ctrl: true, name: 'e' })
+      this.#readline.write(null, { ctrl: true, name: 'u' })
+      if (line === '') this.print('(Ctrl-D or quit leaves the shell)\n')
+    }
+  }
+
+  #onClose(): void {
+    const state = this.#state
+    this.#state = { name: 'closed' }
+    if (state.name === 'asking') state.cancel.abort()
+    if (state.name !== 'prompting') return
+    this.#output.write('\n')
+    state.onLine(undefined)
+  }
+
+  /** Once closed it stays so. */
+  #enter(state: State): void {
+    if (this.#state.name !== 'closed') this.#state = state
+  }
+}

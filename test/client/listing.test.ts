@@ -1,0 +1,125 @@
+// keys(): what it lists while nothing changes and while everything does, and how it ends.
+
+import { describe, expect, test } from 'vitest'
+import type { OrmucoCacheClient } from '../../client/client.ts'
+import { Status } from '../../protocol/messages.ts'
+import { CLIENT_SURROUNDINGS, clientIn, clientOf } from '../helpers/client.ts'
+import { startFakeServer } from '../helpers/fake-server.ts'
+
+describe.each(CLIENT_SURROUNDINGS)('$mode, $store store', (surrounding) => {
+  test('all keys, page after page, or those with a prefix', async () => {
+    const client = await clientIn(surrounding)
+    const keys = [...named('user:', 3000), ...named('order:', 2000)]
+    await client.storeMany(keys.map((key) => [key, 1]))
+    expect((await list(client)).sort()).toEqual([...keys].sort())
+    expect((await list(client, 'user:')).sort()).toEqual(named('user:', 3000).sort())
+    expect(await list(client, 'user:2999')).toEqual(['user:2999'])
+    expect(await list(client, 'nobody:')).toEqual([])
+  })
+
+  test('nothing at all', async () => {
+    const client = await clientIn(surrounding)
+    expect(await list(client)).toEqual([])
+  })
+
+  test('the longest keys, and text that is not ASCII', async () => {
+    const client = await clientIn(surrounding)
+    const keys = Array.from({ length: 200 }, (_, i) => `ключ-${i}-${'😀'.repeat(240)}`)
+    await client.storeMany(keys.map((key) => [key, 1]))
+    expect((await list(client, 'ключ-')).sort()).toEqual([...keys].sort())
+  })
+
+  test('while others write and delete, what is there throughout is listed, and the listing ends', async () => {
+    const client = await clientIn(surrounding)
+    const steady = named('steady-', 3000)
+    await client.storeMany(steady.map((key) => [key, 1]))
+    let writing = true
+    const write = async () => {
+      for (let i = 0; writing; i++) {
+        await Promise.all([
+          client.store(`new-${i}`, i),
+          client.store(`steady-${i % 3000}`, i),
+          client.delete(`new-${i - 20}`),
+        ])
+      }
+    }
+    const writers = Promise.all([write(), write()])
+    const listed = new Set(await list(client))
+    writing = false
+    await writers
+    expect(steady.filter((key) => !listed.has(key))).toEqual([])
+  })
+
+  test('what is expired or cleared is not listed', async () => {
+    const client = await clientIn(surrounding)
+    await client.storeMany(named('old-', 50).map((key) => [key, 1]))
+    await client.clear()
+    await client.store('brief', 1, { ttlSeconds: 0.001 })
+    await client.store('lasting', 1)
+    await expect.poll(() => list(client)).toEqual(['lasting'])
+  })
+
+  test('whoever stops listening stops asking', async () => {
+    const client = await clientIn(surrounding)
+    await client.storeMany(named('k-', 5000).map((key) => [key, 1]))
+    for await (const _ of client.keys()) break
+    expect((await client.stats())['commands']).toMatchObject({ scan: 1 })
+  })
+
+  test('an abort ends it with its reason: before, between two keys, and between two pages', async () => {
+    const client = await clientIn(surrounding)
+    await client.storeMany(named('k-', 5000).map((key) => [key, 1]))
+    const reason = new Error('enough')
+    await expect(listUntil(client, 0, reason)).rejects.toBe(reason)
+    await expect(listUntil(client, 5, reason)).rejects.toBe(reason)
+    await expect(listUntil(client, 4500, reason)).rejects.toBe(reason)
+    expect(client.counters().inFlight).toBe(0)
+  })
+})
+
+test('a server that goes away in the middle: it rejects, even where calls are told to ignore outages', async () => {
+  let pages = 0
+  const server = await startFakeServer({
+    onRequest: ([, id], connection) => {
+      if (pages++ === 0) connection.send([Status.Ok, id, 17, ['a', 'b']])
+      else connection.socket.destroy()
+    },
+  })
+  const client = clientOf(server.address, { onUnavailable: 'ignore', timeoutMs: 2000 })
+  const listed: string[] = []
+  const listing = async () => {
+    for await (const key of client.keys()) listed.push(key)
+  }
+  await expect(listing()).rejects.toMatchObject({ code: 'CACHE_UNAVAILABLE' })
+  expect(listed).toEqual(['a', 'b'])
+})
+
+test('closed in the middle: it rejects', async () => {
+  const server = await startFakeServer({
+    onRequest: ([, id], connection) => connection.send([Status.Ok, id, 17, ['a']]),
+  })
+  const client = clientOf(server.address, { onUnavailable: 'ignore' })
+  const listing = async () => {
+    for await (const _ of client.keys()) void client.close()
+  }
+  await expect(listing()).rejects.toMatchObject({ code: 'CACHE_CLOSED' })
+})
+
+function named(prefix: string, count: number): string[] {
+  return Array.from({ length: count }, (_, i) => `${prefix}${i}`)
+}
+
+async function list(client: OrmucoCacheClient, prefix?: string): Promise<string[]> {
+  const keys: string[] = []
+  for await (const key of client.keys(prefix === undefined ? {} : { prefix })) keys.push(key)
+  return keys
+}
+
+/** Aborts when so many keys have come. */
+async function listUntil(client: OrmucoCacheClient, count: number, reason: Error): Promise<void> {
+  const controller = new AbortController()
+  if (count === 0) controller.abort(reason)
+  let seen = 0
+  for await (const _ of client.keys({ signal: controller.signal }))
+    if (++seen === count) controller.abort(reason)
+}

@@ -1,0 +1,238 @@
+// The two transports behave alike: order, backpressure, both kinds of closing, and onClose exactly once.
+
+import { once } from 'node:events'
+import { connect, createServer, type Socket } from 'node:net'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
+import { memoryTransports, SocketTransport, type Transport } from '../../protocol/transport.ts'
+
+/** One end, and what happened to it. */
+class End {
+  readonly transport: Transport
+  readonly closed: Promise<Error | undefined>
+  closedCount = 0
+  drainedCount = 0
+  receivedBytes = 0
+  #received: Buffer[] = []
+  #onChange: () => void = () => {}
+
+  constructor(transport: Transport) {
+    this.transport = transport
+    this.closed = new Promise((resolve) => {
+      transport.open({
+        onChunk: (chunk) => {
+          this.#received.push(Buffer.from(chunk))
+          this.receivedBytes += chunk.length
+          this.#onChange()
+        },
+        onDrain: () => {
+          this.drainedCount++
+          this.#onChange()
+        },
+        onClose: (error) => {
+          this.closedCount++
+          resolve(error)
+          this.#onChange()
+        },
+      })
+    })
+    onTestFinished(() => transport.destroy())
+  }
+
+  get received(): Buffer {
+    return Buffer.concat(this.#received)
+  }
+
+  async until(condition: () => boolean): Promise<void> {
+    while (!condition())
+      await new Promise<void>((resolve) => {
+        this.#onChange = resolve
+      })
+  }
+}
+
+/** Both ends of a TCP connection on loopback. */
+async function sockets(): Promise<[Socket, Socket]> {
+  const server = createServer()
+  onTestFinished(() => void server.close())
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
+  if (address === null || typeof address === 'string') throw new Error('no port')
+  const socket = connect({ port: address.port, host: '127.0.0.1', allowHalfOpen: true })
+  const accepted = await new Promise<Socket>((resolve) => {
+    server.once('connection', (end) => {
+      if (socket.readyState === 'open') resolve(end)
+      else socket.once('connect', () => resolve(end))
+    })
+  })
+  onTestFinished(() => void accepted.destroy())
+  onTestFinished(() => void socket.destroy())
+  return [socket, accepted]
+}
+
+async function ends(kind: 'socket' | 'memory'): Promise<[End, End]> {
+  if (kind === 'memory') {
+    const [one, two] = memoryTransports()
+    return [new End(one), new End(two)]
+  }
+  const [one, two] = await sockets()
+  one.on('end', () => one.end())
+  return [new End(new SocketTransport(one)), new End(new SocketTransport(two))]
+}
+
+const MANY = 64 * 1024 * 1024
+const block = Buffer.alloc(1024 * 1024, 'x')
+
+describe.each(['socket', 'memory'] as const)('a %s transport', (kind) => {
+  test('carries bytes both ways, in order', async () => {
+    const [one, two] = await ends(kind)
+    for (let i = 0; i < 100; i++) one.transport.write(Buffer.from(`${i},`))
+    two.transport.write(Buffer.from('back'))
+    const expected = Array.from({ length: 100 }, (_, i) => `${i},`).join('')
+    await two.until(() => two.receivedBytes === expected.length)
+    await one.until(() => one.receivedBytes === 4)
+    expect(two.received.toString()).toBe(expected)
+    expect(one.received.toString()).toBe('back')
+  })
+
+  test('gives the memory back when write says so', async () => {
+    const [one, two] = await ends(kind)
+    const bytes = Buffer.from('first')
+    expect(one.transport.write(bytes)).toBe(true)
+    bytes.write('other')
+    await two.until(() => two.receivedBytes === 5)
+    expect(two.received.toString()).toBe('first')
+  })
+
+  test('keeps what a paused end does not take, and says when it is gone', async () => {
+    const [one, two] = await ends(kind)
+    two.transport.pause()
+    let sent = 0
+    while (one.transport.unsentBytes < 4 * block.length && sent < MANY) {
+      one.transport.write(block)
+      sent += block.length
+    }
+    expect(one.transport.unsentBytes).toBeGreaterThanOrEqual(4 * block.length)
+    two.transport.resume()
+    await one.until(() => one.drainedCount > 0)
+    expect(one.transport.unsentBytes).toBe(0)
+    await two.until(() => two.receivedBytes === sent)
+  })
+
+  test('end() sends what is kept before it closes', async () => {
+    const [one, two] = await ends(kind)
+    two.transport.pause()
+    for (let i = 0; i < 8; i++) one.transport.write(block)
+    one.transport.end()
+    two.transport.resume()
+    expect(await two.closed).toBe(undefined)
+    expect(await one.closed).toBe(undefined)
+    expect(two.receivedBytes).toBe(8 * block.length)
+    expect([one.closedCount, two.closedCount]).toEqual([1, 1])
+  })
+
+  test('destroy() closes at once, with its reason on this side', async () => {
+    const [one, two] = await ends(kind)
+    const reason = new Error('enough')
+    one.transport.destroy(reason)
+    expect(await one.closed).toBe(reason)
+    await two.closed
+    one.transport.destroy(new Error('once more'))
+    two.transport.destroy()
+    two.transport.end()
+    expect([one.closedCount, two.closedCount]).toEqual([1, 1])
+  })
+
+  test('what is written after the end goes nowhere', async () => {
+    const [one, two] = await ends(kind)
+    one.transport.write(Buffer.from('last'))
+    one.transport.end()
+    await two.closed
+    await one.closed
+    expect(two.received.toString()).toBe('last')
+    expect([one.transport.write(Buffer.from('later')), two.closedCount]).toEqual([true, 1])
+  })
+
+  test('names the other end', async () => {
+    const [one] = await ends(kind)
+    expect(one.transport.remote).toMatch(kind === 'memory' ? /^in memory$/ : /^127\.0\.0\.1:\d+$/)
+  })
+})
+
+describe('in memory', () => {
+  test('delivery is never synchronous', async () => {
+    const [one, two] = await ends('memory')
+    one.transport.write(Buffer.from('x'))
+    expect(two.receivedBytes).toBe(0)
+    await two.until(() => two.receivedBytes === 1)
+  })
+
+  test('what was written before the other end opened waits for it', async () => {
+    const [one, two] = memoryTransports()
+    one.write(Buffer.from('early'))
+    one.end()
+    const late = new End(two)
+    await late.closed
+    expect(late.received.toString()).toBe('early')
+  })
+
+  test('a pause in the middle of a delivery holds the rest', async () => {
+    const [one, two] = memoryTransports()
+    const chunks: number[] = []
+    two.open({
+      onChunk: (chunk) => {
+        chunks.push(chunk.length)
+        two.pause()
+      },
+      onDrain: () => {},
+      onClose: () => {},
+    })
+    const sender = new End(one)
+    one.write(Buffer.alloc(1))
+    one.write(Buffer.alloc(2))
+    await Promise.resolve()
+    await Promise.resolve()
+    expect([chunks, one.unsentBytes, sender.drainedCount]).toEqual([[1], 2, 0])
+    two.resume()
+    await sender.until(() => sender.drainedCount > 0)
+    expect([chunks, one.unsentBytes]).toEqual([[1, 2], 0])
+  })
+})
+
+describe('a socket that we ended', () => {
+  test('is cut when the other side does not close in time', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    onTestFinished(() => void vi.useRealTimers())
+    const [stubborn, accepted] = await sockets()
+    stubborn.resume()
+    const ours = new End(new SocketTransport(accepted))
+    ours.transport.end()
+    await once(stubborn, 'end')
+    while (ours.closedCount === 0) {
+      vi.advanceTimersByTime(1000)
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    expect(await ours.closed).toBe(undefined)
+  })
+
+  test('is not cut while the other side is still reading', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    onTestFinished(() => void vi.useRealTimers())
+    const [slow, accepted] = await sockets()
+    const ours = new End(new SocketTransport(accepted))
+    let sent = 0
+    while (ours.transport.unsentBytes === 0 && sent < MANY) {
+      ours.transport.write(block)
+      sent += block.length
+    }
+    ours.transport.end()
+    await new Promise((resolve) => setImmediate(resolve))
+    vi.advanceTimersByTime(5000)
+    let read = 0
+    slow.on('data', (chunk: Buffer) => {
+      read += chunk.length
+    })
+    await once(slow, 'end')
+    expect(read).toBe(sent)
+  })
+})
