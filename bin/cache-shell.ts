@@ -7,7 +7,7 @@
 
 import { createInterface } from 'node:readline'
 import type { Writable } from 'node:stream'
-import { Command, InvalidArgumentError } from 'commander'
+import { Command, InvalidArgumentError, Option } from 'commander'
 import { dialTcp, type ServerAddress } from '../client/dial.ts'
 import { DEFAULT_PORT } from '../protocol/limits.ts'
 import { duration, hostPort } from '../protocol/notation.ts'
@@ -49,7 +49,11 @@ export function shellCommand(): Command {
     .option('-s, --server <host:port>', 'server to talk to, or several with commas (SERVERS)')
     .option('-h, --host <host>', 'its host (SERVER_HOST, default localhost)')
     .option('-p, --port <port>', `its port (SERVER_PORT, default ${DEFAULT_PORT})`, readPort)
-    .option('-t, --timeout <duration>', 'for a command, all in all', readTimeout, TIMEOUT_MS_DEFAULT)
+    .addOption(
+      new Option('-t, --timeout <duration>', 'for a command, all in all')
+        .argParser(readTimeout)
+        .default(TIMEOUT_MS_DEFAULT, duration.format(TIMEOUT_MS_DEFAULT)),
+    )
     .option('-r, --repeat <times>', 'run the command so many times', readTimes)
     .option('-i, --interval <seconds>', 'from the beginning of one time to that of the next', readDuration, 0)
     .option('-y, --yes', 'do not ask before clear')

@@ -3,9 +3,9 @@
 // deadline.
 
 import type { Version } from '../client/calls.ts'
-import { readVersion, writeKey } from '../client/keys.ts'
+import { readVersion, scanPrefix, writeKey } from '../client/keys.ts'
 import { CacheError, ProtocolError } from '../protocol/errors.ts'
-import { BOOT_ID_BYTES, KEY_BYTES_MAX, KEYS_PER_REQUEST_MAX } from '../protocol/limits.ts'
+import { BOOT_ID_BYTES, KEYS_PER_REQUEST_MAX } from '../protocol/limits.ts'
 import { type Condition, Opcode, Status, ValueFlags } from '../protocol/messages.ts'
 import { type ByteRange, emptyRange, type Reader } from '../protocol/reader.ts'
 import { decodeValue, encodeValue, ValueError } from '../protocol/value.ts'
@@ -29,8 +29,8 @@ export interface ScanPage {
 }
 
 const SCAN_COUNT = 1000
-const ENCODINGS: ReadonlyMap<number, string> = new Map(
-  Object.entries(ValueFlags).map(([name, flags]) => [flags as number, name]),
+const ENCODINGS: ReadonlyMap<number, string> = new Map<number, string>(
+  Object.entries(ValueFlags).map(([name, flags]) => [flags, name]),
 )
 
 export class ServerCalls {
@@ -58,7 +58,7 @@ export class ServerCalls {
 
   /** Whether the condition was met. `ttlMs`: undefined for the server's default, 0 for none. */
   set(key: string, value: unknown, ttlMs: number | undefined, condition: Condition): Promise<boolean> {
-    const { bytes, at, length, flags } = encoded(value)
+    const { bytes, at, length, flags } = asTyped(() => encodeValue(value))
     return this.#ask(
       Opcode.Set,
       5,
@@ -148,8 +148,7 @@ export class ServerCalls {
 
   /** One page of the keys with a prefix. */
   scan(cursor: number, prefix: string, count: number): Promise<ScanPage> {
-    if (Buffer.byteLength(prefix) > KEY_BYTES_MAX)
-      throw new UsageError(`a key has at most ${KEY_BYTES_MAX} bytes: no key has this prefix`)
+    asTyped(() => scanPrefix(prefix, ''))
     return this.#ask(
       Opcode.Scan,
       3,
@@ -243,19 +242,14 @@ export class ServerCalls {
 const NO_OPERANDS = () => {}
 const range: ByteRange = emptyRange()
 
-/** What somebody typed as a key and cannot be one is a mistake in the line. */
 function writeTypedKey(writer: Writer, key: string): void {
-  try {
-    writeKey(writer, key, '')
-  } catch (error) {
-    if (error instanceof TypeError) throw new UsageError(error.message)
-    throw error
-  }
+  asTyped(() => writeKey(writer, key, ''))
 }
 
-function encoded(value: unknown): ReturnType<typeof encodeValue> {
+/** What a program must not pass is, when somebody typed it, a mistake in the line. */
+function asTyped<T>(use: () => T): T {
   try {
-    return encodeValue(value)
+    return use()
   } catch (error) {
     if (error instanceof TypeError || error instanceof RangeError) throw new UsageError(error.message)
     throw error

@@ -199,9 +199,9 @@ export class ShellConnection {
     }
   }
 
-  /** Ends the connection, for good. Idempotent. */
+  /** Ends the connection at once, for good: whatever was asked is answered or given up by now. Idempotent. */
   close(): void {
-    this.#link.close()
+    this.#link.destroy()
   }
 
   async #attempt(deadline: Deadline): Promise<void> {

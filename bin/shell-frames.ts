@@ -68,17 +68,17 @@ const OPERANDS: Readonly<Record<Opcode, readonly [request: readonly string[], re
 }
 const ERROR_OPERANDS = ['text', 'retryAfterMs']
 
-const opcodes: ReadonlyMap<number, Opcode> = new Map(
-  Object.values(Opcode).map((opcode) => [opcode as number, opcode]),
+const opcodes: ReadonlyMap<number, Opcode> = new Map<number, Opcode>(
+  Object.values(Opcode).map((opcode) => [opcode, opcode]),
 )
-const opcodeNames: ReadonlyMap<number, string> = new Map(
+const opcodeNames: ReadonlyMap<number, string> = new Map<number, string>(
   Object.entries(Opcode).map(([name, opcode]) => [
-    opcode as number,
+    opcode,
     name.replace(/(?<=[a-z])(?=[A-Z])/g, '_').toUpperCase(),
   ]),
 )
-const statusNames: ReadonlyMap<number, string> = new Map(
-  Object.entries(Status).map(([name, status]) => [status as number, name]),
+const statusNames: ReadonlyMap<number, string> = new Map<number, string>(
+  Object.entries(Status).map(([name, status]) => [status, name]),
 )
 
 /** Remembers which request each reply answers: only that tells what its operands are. */
@@ -88,40 +88,54 @@ export class FrameWords {
 
   /** One line on a frame, its length included. */
   describe(direction: Direction, frame: Uint8Array): string {
+    const opcode = this.note(direction, frame)
     const reader = this.#reader
     try {
       reader.open(frame, FRAME_HEADER_BYTES, frame.length)
     } catch (error) {
       return unreadable(error)
     }
-    return direction === 'sent' ? this.#request(reader) : this.#reply(reader)
+    return direction === 'sent' ? requestText(reader, opcode) : replyText(reader, opcode)
   }
 
-  #request(reader: Reader): string {
-    const { head, id } = reader
+  /** Only remembers it. Gives the opcode that it has or answers, if that is known. */
+  note(direction: Direction, frame: Uint8Array): Opcode | undefined {
+    const reader = this.#reader
+    try {
+      reader.open(frame, FRAME_HEADER_BYTES, frame.length)
+    } catch {
+      return undefined
+    }
+    const { id } = reader
+    if (direction === 'sent') this.#remember(id, reader.head)
+    const opcode = opcodes.get(this.#requests.get(id) ?? 0)
+    if (direction === 'received') this.#requests.delete(id)
+    return opcode
+  }
+
+  #remember(id: number, head: number): void {
     this.#requests.set(id, head)
     for (const oldest of this.#requests.keys()) {
       if (this.#requests.size <= REQUESTS_MAX) break
       this.#requests.delete(oldest)
     }
-    const opcode = opcodes.get(head)
-    const names = opcode === undefined ? [] : OPERANDS[opcode][0]
-    return [opcodeNames.get(head) ?? `opcode ${head}`, `id=${id}`, ...operands(reader, names)].join(' ')
   }
+}
 
-  #reply(reader: Reader): string {
-    const { head, id } = reader
-    const asked = this.#requests.get(id)
-    this.#requests.delete(id)
-    const opcode = asked === undefined ? undefined : opcodes.get(asked)
-    const isError = head >= FIRST_ERROR
-    const names = isError ? ERROR_OPERANDS : opcode === undefined ? [] : OPERANDS[opcode][1]
-    const to = id === PUSH_REQUEST_ID ? 'unasked' : opcode === undefined ? undefined : opcodeNames.get(opcode)
-    const status = statusNames.get(head) ?? `status ${head}`
-    return [status, `id=${id}`, ...(to === undefined ? [] : [`(${to})`]), ...operands(reader, names)].join(
-      ' ',
-    )
-  }
+function requestText(reader: Reader, opcode: Opcode | undefined): string {
+  const { head, id } = reader
+  const names = opcode === undefined ? [] : OPERANDS[opcode][0]
+  return [opcodeNames.get(head) ?? `opcode ${head}`, `id=${id}`, ...operands(reader, names)].join(' ')
+}
+
+function replyText(reader: Reader, opcode: Opcode | undefined): string {
+  const { head, id } = reader
+  const names = head >= FIRST_ERROR ? ERROR_OPERANDS : opcode === undefined ? [] : OPERANDS[opcode][1]
+  const asked =
+    id === PUSH_REQUEST_ID ? 'unasked' : opcode === undefined ? undefined : opcodeNames.get(opcode)
+  const status = statusNames.get(head) ?? `status ${head}`
+  const to = asked === undefined ? [] : [`(${asked})`]
+  return [status, `id=${id}`, ...to, ...operands(reader, names)].join(' ')
 }
 
 /** A frame's bytes in hexadecimal, the first of a long one; in lines, each indented. */

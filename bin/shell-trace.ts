@@ -19,8 +19,12 @@ export class Trace implements Tap {
   }
 
   onFrame(direction: Direction, frame: Uint8Array): void {
+    if (!this.isOn) {
+      this.#words.note(direction, frame)
+      return
+    }
     const meaning = this.#words.describe(direction, frame)
-    if (this.isOn) this.#print(`${ARROWS[direction]} ${printable(meaning)}\n${hexLines(frame)}\n`)
+    this.#print(`${ARROWS[direction]} ${printable(meaning)}\n${hexLines(frame)}\n`)
   }
 
   onOther(direction: Direction, bytes: Uint8Array): void {

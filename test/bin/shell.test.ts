@@ -149,6 +149,7 @@ const dialogues: Readonly<Record<string, Dialogue>> = {
     ['get ""', '(error) USAGE a key has at least one character, got an empty string\n', 2],
     ['get "\\ud800"', /^\(error\) USAGE a key is text: /, 2],
     [`get ${'k'.repeat(1025)}`, '(error) CACHE_TOO_LARGE a key has at most 1024 bytes, got 1025\n', 4],
+    ['keys "\\ud800"', /^\(error\) USAGE prefix: text without lone surrogates/, 2],
     ['set k', '(error) USAGE VALUE is missing: set KEY VALUE [EX SECONDS | PX MS] [NX | XX]\n', 2],
     ['set k 0 60 5', /^\(error\) USAGE "60" is one word too many; .* a time to live behind EX/, 2],
     ['set k 1 EX', /^\(error\) USAGE EX is missing/, 2],
