@@ -117,11 +117,9 @@ async function runTerminal(flags: Flags, servers: readonly ServerAddress[]): Pro
   if (history.problem !== undefined) stdout.write(`(no history: ${history.problem})\n`)
   terminal = new Terminal({ input: stdin, output: stdout }, history, completer(connection))
   terminal.setPrompt(promptOf(connection, style()))
-  await terminal.run(async (line, signal) => {
-    const outcome = await shell.run(new LineInput(line), signal)
-    return outcome.kind !== 'quit'
-  })
-  connection.close()
+  await terminal
+    .run(async (line, signal) => (await shell.run(new LineInput(line), signal)).kind !== 'quit')
+    .finally(() => connection.close())
   return ShellExit.Done
 }
 
@@ -184,10 +182,15 @@ function writerTo(stream: Writable): (text: string) => Promise<void> {
 function askOnce(question: string): Promise<boolean> {
   const readline = createInterface({ input: process.stdin, output: process.stdout })
   return new Promise((resolve) => {
-    readline.on('close', () => resolve(false))
+    const onClose = () => {
+      process.stdout.write('\n')
+      resolve(false)
+    }
+    readline.on('close', onClose)
     readline.question(question, (answer) => {
-      resolve(/^y(?:es)?$/i.test(answer.trim()))
+      readline.off('close', onClose)
       readline.close()
+      resolve(/^y(?:es)?$/i.test(answer.trim()))
     })
   })
 }

@@ -16,7 +16,8 @@ const OPERAND_CHARS_MAX = 200
 const ITEMS_MAX = 16
 /** Hexadecimal digits are shown of so many bytes. */
 const HEX_BYTES_MAX = 512
-const HEX_BYTES_PER_LINE = 32
+/** Fits into 80 columns. */
+const HEX_BYTES_PER_LINE = 24
 /** Requests whose replies may still come; older ones lose their names. */
 const REQUESTS_MAX = 1024
 

@@ -58,19 +58,22 @@ export class Terminal {
     })
   }
 
-  /** Hands each line to `run` until that resolves with false, or the user leaves. */
+  /** Hands each line to `run` until that resolves with false, or rejects, or the user leaves; then it is closed. */
   async run(run: (line: string, signal: AbortSignal) => Promise<boolean>): Promise<void> {
-    for (;;) {
-      const line = await this.#nextLine()
-      if (line === undefined) break
-      if (line.trim() === '') continue
-      const controller = new AbortController()
-      this.#enter({ name: 'running', controller })
-      const goesOn = await run(line, controller.signal)
+    try {
+      for (;;) {
+        const line = await this.#nextLine()
+        if (line === undefined) return
+        if (line.trim() === '') continue
+        const controller = new AbortController()
+        this.#enter({ name: 'running', controller })
+        if (!(await run(line, controller.signal))) return
+        this.#enter({ name: 'between' })
+      }
+    } finally {
       this.#enter({ name: 'between' })
-      if (!goesOn) break
+      this.#readline.close()
     }
-    this.#readline.close()
   }
 
   /** A question about the line that runs. Ctrl-C, Ctrl-D and everything that is not yes is no. */

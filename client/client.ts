@@ -9,6 +9,7 @@ import type { CacheError } from '../protocol/errors.ts'
 import { TTL_MS_MAX } from '../protocol/limits.ts'
 import { Condition, Opcode, Want } from '../protocol/messages.ts'
 import { encodeValue } from '../protocol/value.ts'
+import { Call, type CallEnd } from './call.ts'
 import {
   type CallOptions,
   callOptionNames,
@@ -26,12 +27,13 @@ import {
   storeOptionNames,
   ttlMsOf,
 } from './calls.ts'
+import { conditionOf } from './conditions.ts'
 import { dialTcp } from './dial.ts'
-import { type ClientCounters, type Ends, makeEnds } from './ends.ts'
-import { versionBytes, writeKey } from './keys.ts'
+import { type ClientCounters, type Ends, makeEnds, newCounters, pingEnd, statsEnd } from './ends.ts'
+import { writeKey } from './keys.ts'
 import { ManyKeys } from './many.ts'
 import { type ClientOptions, type ResolvedClientOptions, resolveClientOptions } from './options.ts'
-import { Call, type CallEnd, Requests } from './requests.ts'
+import { Requests } from './requests.ts'
 import { Standalone } from './standalone.ts'
 import { isTraced, traceCommand } from './tracing.ts'
 
@@ -83,6 +85,9 @@ export class OrmucoCacheClient extends EventEmitter<ClientEvents> implements Asy
   /**
    * Connects at the first call, or by `connect`. Without servers, here or in SERVERS or SERVER_HOST, it is a cache of
    * its own in this process. Throws TypeError or RangeError for options that cannot be.
+   *
+   * An open connection keeps the process alive until `close` or `destroy`, as does a call under way; a server that cannot
+   * be reached, and a cache in this process, do not.
    */
   constructor(options: ClientOptions = {}) {
     super()
@@ -93,19 +98,7 @@ export class OrmucoCacheClient extends EventEmitter<ClientEvents> implements Asy
       this.#options.logger.warn(
         'ormuco-cache: no servers, and no SERVERS or SERVER_HOST in the environment: this process has a cache of its own',
       )
-    this.#counters = {
-      hits: 0,
-      misses: 0,
-      stored: 0,
-      conflicts: 0,
-      unavailable: 0,
-      timeouts: 0,
-      undecodable: 0,
-      schemaMismatches: 0,
-      outages: 0,
-      inFlight: 0,
-      pending: 0,
-    }
+    this.#counters = newCounters()
     this.#server = this.mode === 'standalone' ? 'standalone' : servers.map(nameOf).join(', ')
     this.#standalone = this.mode === 'standalone' ? new Standalone(this.#options.standalone) : undefined
     const dial =
@@ -466,28 +459,6 @@ export class OrmucoCacheClient extends EventEmitter<ClientEvents> implements Asy
     const failedCalls = this.#counters.unavailable - this.#unavailableBefore
     this.emit('available', { server: this.#server, outageMs, failedCalls })
   }
-}
-
-const pingEnd: CallEnd = {
-  onReply: (call) => call.resolve(undefined as never),
-  onFailure: (call, error) => call.reject(error),
-}
-
-const statsEnd: CallEnd = {
-  onReply(call, reply) {
-    reply.required('statistics')
-    call.resolve(reply.any() as never)
-  },
-  onFailure: (call, error) => call.reject(error),
-}
-
-function conditionOf(wanted: StoreOptions['if']): { condition: Condition; version: Buffer | undefined } {
-  if (wanted === undefined) return { condition: Condition.None, version: undefined }
-  if (wanted === 'absent') return { condition: Condition.Absent, version: undefined }
-  if (wanted === 'present') return { condition: Condition.Present, version: undefined }
-  if (typeof wanted === 'object' && wanted !== null && 'version' in wanted)
-    return { condition: Condition.Version, version: versionBytes(wanted.version) }
-  throw new TypeError(`if: ${String(wanted)} is not possible; allowed: 'absent', 'present', { version }`)
 }
 
 function nameOf(server: { host: string; port: number }): string {

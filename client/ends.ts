@@ -5,9 +5,9 @@ import type { CacheError } from '../protocol/errors.ts'
 import { Status } from '../protocol/messages.ts'
 import { type ByteRange, emptyRange, type Reader } from '../protocol/reader.ts'
 import { decodeValue, ValueError } from '../protocol/value.ts'
+import type { Call, CallEnd } from './call.ts'
 import type { Entry, Lookup, Stored } from './calls.ts'
 import { readVersion } from './keys.ts'
-import type { Call, CallEnd } from './requests.ts'
 
 /** What this client has seen since it was made. */
 export interface ClientCounters {
@@ -25,6 +25,22 @@ export interface ClientCounters {
   outages: number
   inFlight: number
   pending: number
+}
+
+export function newCounters(): ClientCounters {
+  return {
+    hits: 0,
+    misses: 0,
+    stored: 0,
+    conflicts: 0,
+    unavailable: 0,
+    timeouts: 0,
+    undecodable: 0,
+    schemaMismatches: 0,
+    outages: 0,
+    inFlight: 0,
+    pending: 0,
+  }
 }
 
 const value: ByteRange = emptyRange()
@@ -158,6 +174,20 @@ export function makeEnds(counters: ClientCounters, region: () => string) {
   }
 
   return { retrieve, lookup, store, inspect, found, number, fail, count }
+}
+
+/** PING and STATS: they reject whatever happens. */
+export const pingEnd: CallEnd = {
+  onReply: (call) => call.resolve(undefined as never),
+  onFailure: (call, error) => call.reject(error),
+}
+
+export const statsEnd: CallEnd = {
+  onReply(call, reply) {
+    reply.required('statistics')
+    call.resolve(reply.any() as never)
+  },
+  onFailure: (call, error) => call.reject(error),
 }
 
 /** `optional` has counted the operand already. */

@@ -7,10 +7,12 @@ import { type Condition, Opcode, Status } from '../protocol/messages.ts'
 import { type ByteRange, emptyRange, type Reader } from '../protocol/reader.ts'
 import { decodeValue, encodeValue, ValueError } from '../protocol/value.ts'
 import type { Writer } from '../protocol/writer.ts'
+import { Call, type CallEnd } from './call.ts'
+import { mayHaveActed } from './call-errors.ts'
 import type { CallOptions, Stored } from './calls.ts'
 import type { ClientCounters, Ends } from './ends.ts'
 import { checkKey, readVersion, scanPrefix, writeKey } from './keys.ts'
-import { Call, type CallEnd, mayHaveActed, type Requests } from './requests.ts'
+import type { Requests } from './requests.ts'
 
 /** Keys in one request. */
 const PART_KEYS_MAX = 512

@@ -116,6 +116,11 @@ describe('imports run one way', () => {
     ],
     ['server/session.ts', ['server/server.ts', 'server/store/', 'server/handlers', 'node:net']],
     ['client/requests.ts', ['client/client.ts', 'protocol/value', 'node:net']],
+    ['client/outbox.ts', ['client/client.ts', 'client/requests.ts', 'protocol/value', 'node:net']],
+    ['client/ring.ts', ['client/', 'protocol/']],
+    ['client/deadlines.ts', ['client/', 'protocol/']],
+    ['client/signals.ts', ['client/', 'protocol/']],
+    ['client/call.ts', ['client/']],
     ['client/lru-', ['protocol/', 'client/client.ts', 'client/requests.ts', 'node:net']],
   ]
 

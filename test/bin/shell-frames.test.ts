@@ -100,10 +100,10 @@ describe('what is no frame of ours is said to be that', () => {
   })
 })
 
-test('bytes in lines of 32, the first 512 of them', () => {
+test('bytes in lines of 24, the first 512 of them', () => {
   expect(hexLines(Buffer.from([0, 1, 255]))).toBe('   00 01 ff')
   const lines = hexLines(Buffer.alloc(600)).split('\n')
-  expect(lines).toHaveLength(17)
-  expect(lines[0]).toBe(`   ${'00 '.repeat(31)}00`)
-  expect(lines[16]).toBe('   … 88 more of 600 bytes')
+  expect(lines).toHaveLength(23)
+  expect(lines[0]).toBe(`   ${'00 '.repeat(23)}00`)
+  expect(lines[22]).toBe('   … 88 more of 600 bytes')
 })

@@ -85,6 +85,14 @@ test('lines run one after the other; the last one ends it', async () => {
   expect(screen.lines).toEqual(['one', 'two', 'last'])
 })
 
+test('what goes wrong in a line ends the terminal, and is passed on', async () => {
+  const screen = new Screen()
+  screen.start(() => Promise.reject(new Error('a mistake')))
+  await screen.shows('cache> ')
+  screen.type('one\r')
+  await expect(screen.ended).rejects.toThrow('a mistake')
+})
+
 test('Tab completes', async () => {
   const screen = new Screen()
   screen.start(async () => false)

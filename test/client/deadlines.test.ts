@@ -5,6 +5,7 @@ import { expect, test } from 'vitest'
 import type { OrmucoCacheClient } from '../../client/client.ts'
 import { Opcode, Status, ValueFlags } from '../../protocol/messages.ts'
 import { clientOf } from '../helpers/client.ts'
+import { eventually } from '../helpers/eventually.ts'
 import { answerAll, startFakeServer, unusedPort, versionNumber } from '../helpers/fake-server.ts'
 
 const DEADLINE_MS = 60
@@ -237,12 +238,10 @@ test('a server that reads nothing: the queue fills, calls fail at once, and what
   await client.connect().catch(() => {})
   const codes = new Set<string>()
   const value = Buffer.alloc(256 * 1024)
-  await expect
-    .poll(async () => {
-      const outcomes = await Promise.all(Array.from({ length: 20 }, () => client.store('k', value)))
-      for (const outcome of outcomes) if (outcome.outcome === 'unavailable') codes.add(outcome.error.code)
-      return codes.has('CACHE_QUEUE_FULL')
-    })
-    .toBe(true)
+  await eventually(async () => {
+    const outcomes = await Promise.all(Array.from({ length: 20 }, () => client.store('k', value)))
+    for (const outcome of outcomes) if (outcome.outcome === 'unavailable') codes.add(outcome.error.code)
+    return codes.has('CACHE_QUEUE_FULL')
+  }).toBe(true)
   expect(client.counters()).toMatchObject({ inFlight: 0 })
 })

@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest'
 import type { OrmucoCacheClient } from '../../client/client.ts'
 import { Status } from '../../protocol/messages.ts'
 import { CLIENT_SURROUNDINGS, clientIn, clientOf } from '../helpers/client.ts'
+import { eventually } from '../helpers/eventually.ts'
 import { startFakeServer } from '../helpers/fake-server.ts'
 
 describe.each(CLIENT_SURROUNDINGS)('$mode, $store store', (surrounding) => {
@@ -56,7 +57,7 @@ describe.each(CLIENT_SURROUNDINGS)('$mode, $store store', (surrounding) => {
     await client.clear()
     await client.store('brief', 1, { ttlSeconds: 0.001 })
     await client.store('lasting', 1)
-    await expect.poll(() => list(client)).toEqual(['lasting'])
+    await eventually(() => list(client)).toEqual(['lasting'])
   })
 
   test('whoever stops listening stops asking', async () => {

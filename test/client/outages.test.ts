@@ -5,6 +5,7 @@ import { describe, expect, test } from 'vitest'
 import type { OrmucoCacheClient } from '../../client/client.ts'
 import { Status } from '../../protocol/messages.ts'
 import { addressOf, clientOf, nextEvent } from '../helpers/client.ts'
+import { eventually } from '../helpers/eventually.ts'
 import { answerAll, startFakeServer, unusedPort } from '../helpers/fake-server.ts'
 import { startServer } from '../helpers/server.ts'
 
@@ -231,7 +232,7 @@ describe('half-open connections', () => {
     const client = clientOf(server.address, { heartbeatMs: 10 })
     await client.connect()
     const connection = await server.connection(0)
-    await expect.poll(() => connection.pings).toBeGreaterThan(10)
+    await eventually(() => connection.pings).toBeGreaterThan(10)
     expect(client.counters().outages).toBe(0)
     expect(server.connections).toHaveLength(1)
   })
@@ -295,6 +296,6 @@ describe('a server that goes away politely', () => {
     const closed = server.close()
     expect(await Promise.all(reads)).toEqual(reads.map(() => 1))
     await closed
-    await expect.poll(() => events.map(([name]) => name)).toEqual(['unavailable'])
+    await eventually(() => events.map(([name]) => name)).toEqual(['unavailable'])
   })
 })

@@ -1,0 +1,52 @@
+// A call: who waits for what, and how it ends. Made by the client's methods, carried through requests.ts.
+
+import type { CacheError } from '../protocol/errors.ts'
+import type { Reader } from '../protocol/reader.ts'
+
+/** What happens to a call at its end. Exactly one of the two is called, once. */
+export interface CallEnd {
+  /** A reply that is no error: `reply.head` is its status. May throw ProtocolError or a value's decoding error. */
+  onReply(call: Call, reply: Reader): void
+  /** `maybeDone`: the request had left, so that it may have been carried out. */
+  onFailure(call: Call, error: CacheError, maybeDone: boolean): void
+}
+
+/** Who waits for what. Allocated per call: kept small. */
+export class Call {
+  id = 0
+  readonly end: CallEnd
+  readonly resolve: (value: never) => void
+  readonly reject: (error: unknown) => void
+  /** On the clock of `performance.now`. */
+  deadlineMs = 0
+  /** For errors. */
+  key: string | undefined
+  /** Fails with an error rather than with a miss. */
+  throws: boolean
+  /** Fails at once while there is an outage. */
+  failsFast: boolean
+  /** While it waits for a connection: its frame. */
+  frame: Buffer | undefined
+  stopListening: (() => void) | undefined
+
+  constructor(
+    end: CallEnd,
+    resolve: (value: never) => void,
+    reject: (error: unknown) => void,
+    key: string | undefined,
+    behaviour: { throws: boolean; failsFast: boolean },
+  ) {
+    this.end = end
+    this.resolve = resolve
+    this.reject = reject
+    this.key = key
+    this.throws = behaviour.throws
+    this.failsFast = behaviour.failsFast
+  }
+}
+
+/** The call has ended: its signal is of no interest any more. */
+export function stopListening(call: Call): void {
+  call.stopListening?.()
+  call.stopListening = undefined
+}
