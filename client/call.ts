@@ -50,3 +50,13 @@ export function stopListening(call: Call): void {
   call.stopListening?.()
   call.stopListening = undefined
 }
+
+/** What the last `new Promise(capture)` was given: saves a closure per call. */
+export const captured: { resolve: (value: never) => void; reject: (error: unknown) => void } = {
+  resolve() {},
+  reject() {},
+}
+export const capture = (resolve: (value: never) => void, reject: (error: unknown) => void): void => {
+  captured.resolve = resolve
+  captured.reject = reject
+}

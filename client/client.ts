@@ -7,9 +7,9 @@
 import { EventEmitter } from 'node:events'
 import type { CacheError } from '../protocol/errors.ts'
 import { TTL_MS_MAX } from '../protocol/limits.ts'
-import { Condition, Opcode, Want } from '../protocol/messages.ts'
+import { Opcode, Want } from '../protocol/messages.ts'
 import { encodeValue } from '../protocol/value.ts'
-import { Call, type CallEnd } from './call.ts'
+import { Call, type CallEnd, capture, captured } from './call.ts'
 import {
   type CallOptions,
   callOptionNames,
@@ -28,7 +28,7 @@ import {
   ttlMsOf,
 } from './calls.ts'
 import { conditionOf } from './conditions.ts'
-import { dialTcp } from './dial.ts'
+import { dialTcp, nameOf } from './dial.ts'
 import { type ClientCounters, type Ends, makeEnds, newCounters, pingEnd, statsEnd } from './ends.ts'
 import { writeKey } from './keys.ts'
 import { ManyKeys } from './many.ts'
@@ -58,16 +58,6 @@ interface Behaviour {
 const READ = { throws: false, failsFast: true }
 const STORE = { throws: false, failsFast: false }
 const CHANGE = { throws: true, failsFast: false }
-
-/** What the last `new Promise(capture)` was given: saves a closure per call. */
-const captured: { resolve: (value: never) => void; reject: (error: unknown) => void } = {
-  resolve() {},
-  reject() {},
-}
-const capture = (resolve: (value: never) => void, reject: (error: unknown) => void): void => {
-  captured.resolve = resolve
-  captured.reject = reject
-}
 
 export class OrmucoCacheClient extends EventEmitter<ClientEvents> implements AsyncDisposable {
   readonly mode: 'remote' | 'standalone'
@@ -459,8 +449,4 @@ export class OrmucoCacheClient extends EventEmitter<ClientEvents> implements Asy
     const failedCalls = this.#counters.unavailable - this.#unavailableBefore
     this.emit('available', { server: this.#server, outageMs, failedCalls })
   }
-}
-
-function nameOf(server: { host: string; port: number }): string {
-  return server.host.includes(':') ? `[${server.host}]:${server.port}` : `${server.host}:${server.port}`
 }

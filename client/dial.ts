@@ -49,3 +49,8 @@ function explained(error: Error): Error {
   const reasons = error.errors.map((reason) => (reason instanceof Error ? reason.message : String(reason)))
   return new Error(reasons.join('; '), { cause: error })
 }
+
+/** For people, and for errors. */
+export function nameOf(server: ServerAddress): string {
+  return server.host.includes(':') ? `[${server.host}]:${server.port}` : `${server.host}:${server.port}`
+}
