@@ -80,6 +80,9 @@ export interface Entry {
   lifetimeSeconds: number
 }
 
+/** What STATS answers; server, memory, cache, commands, connections, network, peers, eventLoop. */
+export type ServerStats = Record<string, Record<string, unknown> | unknown[]>
+
 const CALL_OPTIONS = ['timeoutMs', 'signal', 'onUnavailable']
 export const callOptionNames: ReadonlySet<string> = new Set(CALL_OPTIONS)
 export const readOptionNames: ReadonlySet<string> = new Set([...CALL_OPTIONS, 'schema'])

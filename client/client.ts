@@ -21,6 +21,7 @@ import {
   type Lookup,
   type ReadOptions,
   readOptionNames,
+  type ServerStats,
   type StandardSchemaV1,
   type Stored,
   type StoreOptions,
@@ -45,9 +46,6 @@ export interface ClientEvents {
   /** Emitted only if somebody listens. */
   error: [Error]
 }
-
-/** What STATS answers; see interface docs for the sections. */
-export type ServerStats = Record<string, Record<string, unknown> | unknown[]>
 
 const CLOSE_TIMEOUT_MS = 2000
 

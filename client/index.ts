@@ -7,12 +7,13 @@ export type {
   IncrementOptions,
   Lookup,
   ReadOptions,
+  ServerStats,
   StandardSchemaV1,
   Stored,
   StoreOptions,
   Version,
 } from './calls.ts'
-export { type ClientEvents, OrmucoCacheClient, type ServerStats } from './client.ts'
+export { type ClientEvents, OrmucoCacheClient } from './client.ts'
 export type { ClientCounters } from './ends.ts'
 export { LruCache, type LruCacheOptions } from './lru-cache.ts'
 export type { ClientOptions, OnUnavailable, StandaloneOptions } from './options.ts'
