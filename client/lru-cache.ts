@@ -23,6 +23,7 @@ import {
   type LruSetOptions,
   lifetimeMsOf,
   limitsOf,
+  NEVER_EXPIRES,
 } from './lru-options.ts'
 import { NO_SLOT, RecencyOrder } from './lru-recency.ts'
 
@@ -157,23 +158,23 @@ export class LruCache<K extends {}, V extends {}> {
     this.#disposals?.refuseEndlessChain()
     this.#loads?.outdate(key)
 
-    if (lifetimeMs !== Number.POSITIVE_INFINITY) {
+    if (lifetimeMs !== NEVER_EXPIRES) {
       this.#deadlines ??= new Deadlines(
         processClock,
         this.#keys.length,
         this.#renewOnHit ? 'renewable' : 'fixed',
       )
     }
-    const nowMs = this.#deadlines === undefined ? 0 : processClock.nowMs()
+    this.#deadlines?.readClock()
     const slot = this.#slots.get(key)
     const fits = sizeBytes <= this.#maxBytes
     if (!fits) {
       this.#tooLarge++
       if (slot !== undefined) this.#leave(slot, this.#isOver(slot) ? 'expire' : 'replace')
     } else if (slot !== undefined) {
-      this.#replace(slot, key, value, sizeBytes, nowMs, lifetimeMs)
+      this.#replace(slot, key, value, sizeBytes, lifetimeMs)
     } else {
-      this.#add(key, value, sizeBytes, nowMs, lifetimeMs)
+      this.#add(key, value, sizeBytes, lifetimeMs)
     }
     this.#disposals?.tell()
     return fits
@@ -261,15 +262,15 @@ export class LruCache<K extends {}, V extends {}> {
     )
   }
 
-  #add(key: K, value: V, sizeBytes: number, nowMs: number, lifetimeMs: number): void {
-    this.#makeRoom(1, sizeBytes, nowMs)
+  #add(key: K, value: V, sizeBytes: number, lifetimeMs: number): void {
+    this.#makeRoom(1, sizeBytes)
     const slot = this.#order.add()
     this.#slots.set(key, slot)
     this.#keys[slot] = key
-    this.#fill(slot, value, sizeBytes, nowMs, lifetimeMs)
+    this.#fill(slot, value, sizeBytes, lifetimeMs)
   }
 
-  #replace(slot: number, key: K, value: V, sizeBytes: number, nowMs: number, lifetimeMs: number): void {
+  #replace(slot: number, key: K, value: V, sizeBytes: number, lifetimeMs: number): void {
     const before = this.#values[slot]
     const isOver = this.#isOver(slot)
     if (isOver) this.#expirations++
@@ -277,14 +278,14 @@ export class LruCache<K extends {}, V extends {}> {
     if (before !== undefined && before !== value)
       this.#disposals?.add(before, key, isOver ? 'expire' : 'replace')
     this.#order.touch(slot)
-    this.#fill(slot, value, sizeBytes, nowMs, lifetimeMs)
-    this.#makeRoom(0, 0, nowMs)
+    this.#fill(slot, value, sizeBytes, lifetimeMs)
+    this.#makeRoom(0, 0)
   }
 
-  #fill(slot: number, value: V, sizeBytes: number, nowMs: number, lifetimeMs: number): void {
+  #fill(slot: number, value: V, sizeBytes: number, lifetimeMs: number): void {
     this.#sets++
     this.#values[slot] = value
-    this.#deadlines?.set(slot, nowMs, lifetimeMs)
+    this.#deadlines?.set(slot, lifetimeMs)
     if (this.#sizes === undefined) {
       if (sizeBytes === 0) return
       this.#sizes = new Array<number>(this.#keys.length).fill(0)
@@ -293,12 +294,12 @@ export class LruCache<K extends {}, V extends {}> {
     this.#sizes[slot] = sizeBytes
   }
 
-  #makeRoom(entries: number, sizeBytes: number, nowMs: number): void {
+  #makeRoom(entries: number, sizeBytes: number): void {
     const deadlines = this.#deadlines
     if (deadlines !== undefined) {
       let spare = this.#loads === undefined ? EXPIRED_PER_SET : 0
       while (this.#lacksRoom(entries, sizeBytes) || spare-- > 0) {
-        const due = deadlines.takeDue(nowMs)
+        const due = deadlines.takeDue()
         if (due === NO_SLOT) break
         this.#leave(due, 'expire')
       }

@@ -21,15 +21,18 @@ const NEAR_MS = 50
 
 export class Deadlines {
   readonly #clock: LruClock
+  #nowMs = 0
   /** By slot; Infinity = never. */
   #deadlineMs: Float64Array
-  /** By slot; what `renew` adds to the time. Undefined if nothing is renewed. */
+  /** By slot; what `renew` adds to the time, 0 = never expires. Undefined if nothing is renewed. */
   #lifetimeMs: Float64Array | undefined
   /** By slot: 1 + its index in the heap, or 0. */
   #position: Int32Array
   #heapMs: Float64Array
   #heapSlot: Int32Array
   #heapCount = 0
+  /** No time in the heap is later: what is set to expire after it, most often the latest, need not look there. */
+  #latestMs = 0
 
   /**
    * @param slotCount slots below this may be asked for before they are set: they never expire
@@ -38,22 +41,32 @@ export class Deadlines {
   constructor(clock: LruClock, slotCount: number, renewal: 'renewable' | 'fixed') {
     this.#clock = clock
     this.#deadlineMs = new Float64Array(slotCount).fill(Number.POSITIVE_INFINITY)
-    if (renewal === 'renewable') this.#lifetimeMs = this.#deadlineMs.slice()
+    if (renewal === 'renewable') this.#lifetimeMs = new Float64Array(slotCount)
     this.#position = new Int32Array(slotCount)
     this.#heapMs = new Float64Array(slotCount)
     this.#heapSlot = new Int32Array(slotCount)
   }
 
-  /** @param lifetimeMs counted from `nowMs`; Infinity = never expires. */
-  set(slot: number, nowMs: number, lifetimeMs: number): void {
+  /** Reads the clock for the calls of `set` and `takeDue` that follow. */
+  readClock(): void {
+    this.#nowMs = this.#clock.nowMs()
+  }
+
+  /** @param lifetimeMs 0 = never expires */
+  set(slot: number, lifetimeMs: number): void {
     if (slot >= this.#deadlineMs.length) this.#grow(slot + 1)
-    const deadlineMs = nowMs + lifetimeMs
-    this.#deadlineMs[slot] = deadlineMs
     if (this.#lifetimeMs !== undefined) this.#lifetimeMs[slot] = lifetimeMs
-    if (deadlineMs === Number.POSITIVE_INFINITY) return
+    if (lifetimeMs === 0) {
+      this.#deadlineMs[slot] = Number.POSITIVE_INFINITY
+      return
+    }
+    const deadlineMs = this.#nowMs + lifetimeMs
+    this.#deadlineMs[slot] = deadlineMs
     const position = this.#position[slot] ?? 0
+    if (deadlineMs > this.#latestMs) this.#latestMs = deadlineMs
+    else if (position !== 0 && deadlineMs < (this.#heapMs[position - 1] ?? 0))
+      this.#rise(position - 1, deadlineMs, slot)
     if (position === 0) this.#rise(this.#heapCount++, deadlineMs, slot)
-    else if (deadlineMs < (this.#heapMs[position - 1] ?? 0)) this.#rise(position - 1, deadlineMs, slot)
   }
 
   /** The slot no longer expires. */
@@ -63,7 +76,8 @@ export class Deadlines {
 
   /** Counts the slot's lifetime from now again. */
   renew(slot: number): void {
-    this.#deadlineMs[slot] = this.#clock.recentMs() + (this.#lifetimeMs?.[slot] ?? Number.POSITIVE_INFINITY)
+    const lifetimeMs = this.#lifetimeMs?.[slot] ?? 0
+    if (lifetimeMs !== 0) this.#deadlineMs[slot] = this.#clock.recentMs() + lifetimeMs
   }
 
   /** Has the slot's deadline passed? Exact but for what NEAR_MS says. */
@@ -75,18 +89,24 @@ export class Deadlines {
     return deadlineMs <= this.#clock.nowMs()
   }
 
-  /** Takes a slot whose deadline has passed out of the heap; NO_SLOT if none was found. The slot stays over until it
-   * is set or removed. */
-  takeDue(nowMs: number): number {
+  /** A slot whose deadline has passed, the earliest first; NO_SLOT if none was found. It must be set or removed next. */
+  takeDue(): number {
+    const nowMs = this.#nowMs
     for (let step = 0; step < HEAP_STEPS_MAX; step++) {
       if (this.#heapCount === 0 || (this.#heapMs[0] ?? 0) > nowMs) return NO_SLOT
       const slot = this.#heapSlot[0] ?? NO_SLOT
       const deadlineMs = this.#deadlineMs[slot] ?? 0
       if (deadlineMs <= nowMs || deadlineMs === Number.POSITIVE_INFINITY) this.#dropTop()
-      else this.#sink(0, deadlineMs, slot)
+      else this.#postpone(deadlineMs, slot)
       if (deadlineMs <= nowMs) return slot
     }
     return NO_SLOT
+  }
+
+  /** Gives the top its true time. */
+  #postpone(deadlineMs: number, slot: number): void {
+    this.#latestMs = Math.max(this.#latestMs, deadlineMs)
+    this.#sink(0, deadlineMs, slot)
   }
 
   #dropTop(): void {
@@ -138,7 +158,7 @@ export class Deadlines {
     const length = Math.max(SLOTS_MIN, slotCount, 2 * this.#deadlineMs.length)
     this.#deadlineMs = widened(this.#deadlineMs, new Float64Array(length).fill(Number.POSITIVE_INFINITY))
     if (this.#lifetimeMs !== undefined) {
-      this.#lifetimeMs = widened(this.#lifetimeMs, new Float64Array(length).fill(Number.POSITIVE_INFINITY))
+      this.#lifetimeMs = widened(this.#lifetimeMs, new Float64Array(length))
     }
     this.#position = widened(this.#position, new Int32Array(length))
     this.#heapMs = widened(this.#heapMs, new Float64Array(length))

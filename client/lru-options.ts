@@ -41,12 +41,17 @@ export interface LruLoadOptions {
   signal?: AbortSignal
 }
 
-/** Options with the defaults filled in; Infinity = no limit, never expires. */
+/** Options with the defaults filled in. */
 export interface LruLimits {
   maxEntries: number
+  /** Infinity = no limit. */
   maxBytes: number
+  /** As `lifetimeMsOf` gives it. */
   lifetimeMs: number
 }
+
+/** As a lifetime; a small integer, as almost all lifetimes are, since V8 boxes other numbers wherever they are passed. */
+export const NEVER_EXPIRES = 0
 
 /** A JavaScript Map that replaces its keys can hold half of the 2^24 entries for which it has room. */
 export const LRU_ENTRIES_MAX = 2 ** 23
@@ -102,7 +107,7 @@ export function limitsOf<K, V>(options: LruCacheOptions<K, V>): LruLimits {
   return {
     maxEntries: maxEntries === undefined ? LRU_ENTRIES_MAX : count('maxEntries', maxEntries, LRU_ENTRIES_MAX),
     maxBytes: maxBytes === undefined ? Number.POSITIVE_INFINITY : count('maxBytes', maxBytes),
-    lifetimeMs: lifetimeMsOf(ttlSeconds, Number.POSITIVE_INFINITY),
+    lifetimeMs: lifetimeMsOf(ttlSeconds, NEVER_EXPIRES),
   }
 }
 
@@ -123,7 +128,7 @@ export function checkLoadOptions(options: LruLoadOptions): void {
   }
 }
 
-/** @returns milliseconds, Infinity = never expires. Throws RangeError for 0, negative and NaN. */
+/** @returns whole milliseconds, rounded up, or NEVER_EXPIRES. Throws RangeError for 0, negative and NaN. */
 export function lifetimeMsOf(ttlSeconds: number | undefined, defaultMs: number): number {
   if (ttlSeconds === undefined) return defaultMs
   requireType('ttlSeconds', ttlSeconds, 'number')
@@ -132,7 +137,7 @@ export function lifetimeMsOf(ttlSeconds: number | undefined, defaultMs: number):
       `ttlSeconds is ${ttlSeconds}; allowed: above 0, fractions too, or Infinity for never`,
     )
   }
-  return ttlSeconds * 1000
+  return ttlSeconds === Number.POSITIVE_INFINITY ? NEVER_EXPIRES : Math.ceil(ttlSeconds * 1000)
 }
 
 /** A size as given or as counted. Throws RangeError: entries of no size would be without bound. */

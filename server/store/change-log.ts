@@ -9,7 +9,7 @@
 //   │ offset,   │ │ offset,   │           │ slots    │   squeezed   │ tail     │ ← append
 //   │ slot …    │ │ slot …    │           └──────────┘ └ ─ ─ ─ ─ ─┘ └──────────┘
 //
-// An overwrite leaves a hole. A dense segment with three quarters of holes is squeezed (its holes dropped), and joined
+// An overwrite leaves a hole. A dense segment with three quarters of holes is squeezed once it is not among the youngest (its holes dropped), and joined
 // with a squeezed neighbour where both fit into one, so that memory follows the number of records and not the number
 // of writes: 4 to 16 bytes a record. Squeezing costs 4096 steps and takes 3072 removals to earn. Recent records, the
 // ones overwritten most, are found by division; the others by two binary searches.
@@ -20,6 +20,8 @@ const SEGMENT_ENTRIES_LOG2 = 12
 const SEGMENT_ENTRIES = 1 << SEGMENT_ENTRIES_LOG2
 /** A dense segment with so many holes is squeezed. */
 const HOLES_MAX = (SEGMENT_ENTRIES * 3) / 4
+/** The youngest segments stay dense whatever their holes (256 KiB): overwrites mostly hit what was written lately. */
+const RECENT_SEGMENTS = 16
 /** Offsets are 32-bit: a squeezed segment never spans more sequence numbers. */
 const SPAN_MAX = 0xffff_ffff
 /** The directory of dense segments may have this many more places than it has segments, and twice as many. */
@@ -50,6 +52,8 @@ export class ChangeLog {
   #tail: Dense = this.#dense[0] as Dense
   #tailBase = 1
   #tailSlots = this.#tail.slots
+  /** From here on segments are too young to be squeezed. */
+  #recentBase = 1
   #squeezed: Squeezed[] = []
   #tailSeq = 0
 
@@ -89,7 +93,8 @@ export class ChangeLog {
       return
     }
     dense.slots[seq - dense.base] = NO_SLOT
-    if (++dense.holes >= HOLES_MAX && dense !== this.#tail) this.#squeezeDense(this.#denseIndexOf(seq))
+    if (++dense.holes >= HOLES_MAX && dense.base < this.#recentBase)
+      this.#squeezeDense(this.#denseIndexOf(seq))
   }
 
   /** The record at `seq` has another slot now. */
@@ -119,13 +124,14 @@ export class ChangeLog {
   }
 
   #newTail(base: number): void {
-    const former = this.#tail
     this.#tail = newDense(base)
     this.#tailBase = base
     this.#tailSlots = this.#tail.slots
+    this.#recentBase = base - (RECENT_SEGMENTS - 1) * SEGMENT_ENTRIES
     this.#dense.push(this.#tail)
     this.#denseCount++
-    if (former.holes >= HOLES_MAX) this.#squeezeDense(this.#dense.length - 2)
+    const aged = this.#dense.length - 1 - RECENT_SEGMENTS
+    if ((this.#dense[aged]?.holes ?? 0) >= HOLES_MAX) this.#squeezeDense(aged)
     // A few old segments that stay dense must not make the directory grow with the number of writes.
     while (this.#dense.length > this.#denseCount * 2 + DIRECTORY_SLACK)
       this.#squeezeDense(this.#dense.findIndex((segment) => segment !== undefined))

@@ -76,6 +76,30 @@ describe.each(CLIENT_SURROUNDINGS)('$mode, $store store', (surrounding) => {
     })
   })
 
+  test('a value may use the cache while it is being stored', async () => {
+    const client = await clientIn(surrounding)
+    await client.connect()
+    const inner: Promise<unknown>[] = []
+    const value = {
+      toJSON() {
+        inner.push(client.store('inner', 'in'), client.retrieve('nothing'))
+        return { outer: true }
+      },
+    }
+    const outer = [
+      client.store('plain', value),
+      client.store('with options', [1, value], { ttlSeconds: 60 }),
+      client.storeMany([['many', value]]),
+    ]
+    await Promise.all([...outer, ...inner])
+    expect(await client.retrieveMany(['plain', 'with options', 'many', 'inner'])).toEqual([
+      { outer: true },
+      [1, { outer: true }],
+      { outer: true },
+      'in',
+    ])
+  })
+
   test('what cannot be stored is a TypeError that names the path, and nothing is sent', async () => {
     const client = await clientIn(surrounding)
     await expect(client.store('k', { user: { callback: () => 1 } })).rejects.toThrow(/user\.callback/)

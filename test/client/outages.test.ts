@@ -146,6 +146,30 @@ describe('coming back', () => {
     expect(await client.retrieve('k')).toBe('after')
   })
 
+  test('what waited for the connection arrives whole, however long the ids have become', async () => {
+    let server = await startServer()
+    const { port } = server.address ?? { port: 0 }
+    const client = clientOf(server, { reconnect: RECONNECT })
+    let calls = 0
+    // On both sides of each change of an integer's encoding.
+    for (const id of [10, 150, 300, 70_000]) {
+      while (calls < id) {
+        const batch = Math.min(5000, id - calls)
+        await Promise.all(Array.from({ length: batch }, () => client.has('k')))
+        calls += batch
+      }
+      const unavailable = nextEvent(client, 'unavailable')
+      server.destroy()
+      await unavailable
+      const waiting = [client.store('a', id), client.storeMany([['b', id]]), client.increment('c', id)]
+      calls += waiting.length
+      server = await startServer({ port })
+      await Promise.all(waiting)
+      expect(await client.retrieveMany(['a', 'b', 'c'])).toEqual([id, id, id])
+      calls++
+    }
+  })
+
   test('calls in flight when the connection breaks are not sent again', async () => {
     const server = await startFakeServer({
       onRequest: (request, connection) => {

@@ -6,7 +6,7 @@ import { expect, onTestFinished, test } from 'vitest'
 import type { CacheError } from '../../protocol/errors.ts'
 import { type Dial, LINK_REQUEST_ID, Link, type LinkOptions, type ServerHello } from '../../protocol/link.ts'
 import { Opcode, Status } from '../../protocol/messages.ts'
-import { memoryTransports, type Transport } from '../../protocol/transport.ts'
+import { memoryTransports, type Transport, type TransportEvents } from '../../protocol/transport.ts'
 import { frame } from '../helpers/frames.ts'
 import { Connection } from '../helpers/server.ts'
 
@@ -222,15 +222,39 @@ test('no greeting within the time to connect: lost', async () => {
   expect(errors[0]?.message).toBe('a-server: no connection within 5 ms')
 })
 
-test('a former transport is not listened to', async () => {
-  const { link, connection, attempt, told, until } = await readyLink()
+test('a former transport is not listened to, whatever it still delivers', async () => {
+  const former: TransportEvents[] = []
+  const dial: Dial = (onTransport) => {
+    onTransport({
+      remote: 'nowhere',
+      unsentBytes: 0,
+      open: (events) => void former.push(events),
+      write: () => true,
+      pause() {},
+      resume() {},
+      end() {},
+      destroy() {},
+    })
+    return () => {}
+  }
+  const { link, told, until } = linkOf({ dial })
+  const deliver = (index: number, ...frames: Buffer[]) => former[index]?.onChunk(Buffer.concat(frames))
+  link.open()
+  deliver(0, GREETING)
   link.redial()
-  connection.send(frame(Status.Ok, 5), frame(Status.ShuttingDown, 0), Buffer.alloc(100, 0xff))
-  connection.transport.destroy()
-  const next = (await attempt(1)).succeed().connection
-  next.send(GREETING)
+  await afterIo()
+  deliver(0, frame(Status.Ok, 5), frame(Status.ShuttingDown, 0), GREETING, Buffer.alloc(100, 0xff))
+  former[0]?.onClose(new Error('late'))
+  expect(told).toEqual(['ready'])
+  while (former.length < 2) await afterIo()
+  deliver(0, GREETING)
+  expect(link.state).toBe('greeting')
+  deliver(1, GREETING)
   await until(() => told.length > 1)
+  deliver(0, frame(Status.Ok, 6))
+  former[0]?.onClose(undefined)
   expect(told).toEqual(['ready', 'ready'])
+  expect(link.state).toBe('ready')
 })
 
 test('redial: a new connection, no loss told; only a ready link does', async () => {
