@@ -6,7 +6,7 @@
 // length of that stretch. Who needs to know whether a deadline has passed asks `recentMs` first, and reads only when
 // the deadline is near.
 
-/** Milliseconds from an arbitrary start; never goes back. */
+/** Whole milliseconds from an arbitrary start; never goes back. Whole, since V8 boxes what is no small integer. */
 export interface LruClock {
   /** Reads the clock. */
   nowMs(): number
@@ -30,7 +30,7 @@ class CoarseClock implements LruClock {
   }
 
   nowMs(): number {
-    const nowMs = performance.now()
+    const nowMs = Math.floor(performance.now())
     this.#readingMs = nowMs
     this.#usesLeft = READING_USES_MAX
     if (nowMs - this.#releaseSetAtMs > RELEASE_LOST_MS || nowMs < this.#releaseSetAtMs) {

@@ -9,10 +9,10 @@
 //   │ offset,   │ │ offset,   │           │ slots    │   squeezed   │ tail     │ ← append
 //   │ slot …    │ │ slot …    │           └──────────┘ └ ─ ─ ─ ─ ─┘ └──────────┘
 //
-// An overwrite leaves a hole. A dense segment with three quarters of holes is squeezed once it is not among the youngest (its holes dropped), and joined
-// with a squeezed neighbour where both fit into one, so that memory follows the number of records and not the number
-// of writes: 4 to 16 bytes a record. Squeezing costs 4096 steps and takes 3072 removals to earn. Recent records, the
-// ones overwritten most, are found by division; the others by two binary searches.
+// An overwrite leaves a hole. A dense segment with three quarters of holes is squeezed (its holes dropped) once it is not
+// among the youngest, and joined with a squeezed neighbour where both fit into one, so that memory follows the number of
+// records and not the number of writes: 4 to 16 bytes a record. Squeezing costs 4096 steps and takes 3072 removals to
+// earn. Recent records, the ones overwritten most, are found by division; the others by two binary searches.
 
 import { NO_SLOT, type Slot } from './store.ts'
 

@@ -1,125 +1,23 @@
 // The shell as a person meets it: the real process on a real terminal, a pseudo one, against a real server.
-// The terminal is made by `script` of util-linux, or by Python; where neither is there, this is skipped, and says so.
 
-import { spawn, spawnSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { type Program, startProgram } from '../helpers/program.ts'
+import { CTRL_C, CTRL_D, hasTerminal, NO_TERMINAL, TerminalProgram, UP } from '../helpers/terminal.ts'
 
 const shellPath = fileURLToPath(new URL('../../bin/cache-shell.ts', import.meta.url))
 const loader = import.meta.resolve('tsx')
-const CTRL_C = '\x03'
-const CTRL_D = '\x04'
-const SHOWN_WITHIN_MS = 8000
 const COLOR = /\[[0-9;]*m/
-const UP = '\x1b[A'
 
-/** Arguments of a program that runs a line of sh on a terminal of its own. */
-type OnTerminal = (line: string) => [program: string, args: string[]]
+if (!hasTerminal) console.log(`skipped: the shell on a terminal; ${NO_TERMINAL}`)
 
-function findTerminalMaker(): OnTerminal | undefined {
-  const script = spawnSync('script', ['--version'], { encoding: 'utf8' })
-  if (script.stdout?.includes('util-linux'))
-    return (line) => ['script', ['--quiet', '--flush', '--return', '--command', line, '/dev/null']]
-  const python = spawnSync('python3', ['-c', 'import pty'])
-  if (python.status !== 0) return undefined
-  const spawnOnTerminal =
-    'import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(["sh", "-c", sys.argv[1]])))'
-  return (line) => ['python3', ['-c', spawnOnTerminal, line]]
-}
-
-const onTerminal = findTerminalMaker()
-if (onTerminal === undefined)
-  console.log('skipped: the shell on a pseudo-terminal needs `script` of util-linux, or python3')
-
-class TerminalProgram {
-  readonly folder: string
-  readonly ended: Promise<number | null>
-  #text = ''
-  #unseen = ''
-  #isOver = false
-  #changed: () => void = () => {}
-  readonly #type: (text: string) => void
-
-  constructor(port: number, environment: Record<string, string> = {}) {
-    this.folder = mkdtempSync(join(tmpdir(), 'ormuco-cache-'))
-    const command = `'${process.execPath}' --import '${loader}' '${shellPath}' -h localhost -p ${port}`
-    const [program, args] = onTerminal?.(`stty cols 80 rows 24; exec ${command}`) ?? ['false', []]
-    const child = spawn(program, args, {
-      cwd: this.folder,
-      env: {
-        PATH: process.env['PATH'],
-        TERM: 'xterm-256color',
-        XDG_STATE_HOME: this.folder,
-        SHELL: '/bin/sh',
-        ...environment,
-      },
-    })
-    child.stdout.setEncoding('utf8').on('data', (written: string) => {
-      // Lines end with one or two of them, as the terminal likes.
-      const text = written.replaceAll('\r', '')
-      this.#text += text
-      this.#unseen += text
-      this.#changed()
-    })
-    this.#type = (text) => child.stdin.write(text)
-    this.ended = new Promise((resolve) => {
-      child.on('close', (code) => {
-        this.#isOver = true
-        this.#changed()
-        resolve(code)
-      })
-    })
-    onTestFinished(async () => {
-      // The end of its input is the terminal's hangup.
-      child.stdin.destroy()
-      child.kill()
-      await this.ended
-      rmSync(this.folder, { recursive: true })
-    })
-  }
-
-  /** Everything that was written. */
-  get text(): string {
-    return this.#text
-  }
-
-  get history(): string {
-    return join(this.folder, 'ormuco-cache', 'history')
-  }
-
-  type(text: string): void {
-    this.#type(text)
-  }
-
-  /** Waits for text that was not waited for before; fails with all there is if it does not come. */
-  async shows(text: string): Promise<void> {
-    const deadline = AbortSignal.timeout(SHOWN_WITHIN_MS)
-    deadline.addEventListener('abort', () => this.#changed())
-    for (;;) {
-      const at = this.#unseen.indexOf(text)
-      if (at >= 0) {
-        this.#unseen = this.#unseen.slice(at + text.length)
-        return
-      }
-      if (this.#isOver || deadline.aborted)
-        throw new Error(`no ${JSON.stringify(text)}: ${JSON.stringify(this.#text)}`)
-      await new Promise<void>((resolve) => {
-        this.#changed = resolve
-      })
-    }
-  }
-
-  /** Types a line and waits for what it shows, and for the prompt. */
-  async says(line: string, reply: string, prompt: string): Promise<void> {
-    this.type(`${line}\r`)
-    await this.shows(`${line}\n`)
-    await this.shows(reply)
-    await this.shows(prompt)
-  }
+function startShell(port: number, env: Readonly<Record<string, string>> = {}): TerminalProgram {
+  return new TerminalProgram(
+    `'${process.execPath}' --import '${loader}' '${shellPath}' -h localhost -p ${port}`,
+    { env },
+  )
 }
 
 async function startServer(port = 0): Promise<{ server: Program; port: number }> {
@@ -127,10 +25,10 @@ async function startServer(port = 0): Promise<{ server: Program; port: number }>
   return { server, port: await server.port() }
 }
 
-describe.skipIf(onTerminal === undefined)('on a terminal', () => {
+describe.skipIf(!hasTerminal)('on a terminal', () => {
   test('colours, values, completion, history, questions, Ctrl-C and Ctrl-D', async () => {
     const { port } = await startServer()
-    const shell = new TerminalProgram(port)
+    const shell = startShell(port)
     const prompt = `\x1b[1mlocalhost:${port}>\x1b[0m `
     await shell.shows(prompt)
     await shell.says('set my-key [1,2,3] EX 60', '\x1b[32mOK\x1b[0m\n', prompt)
@@ -172,15 +70,16 @@ describe.skipIf(onTerminal === undefined)('on a terminal', () => {
     await shell.shows(prompt)
     shell.type(CTRL_D)
     expect(await shell.ended).toBe(0)
-    expect((statSync(shell.history).mode & 0o777).toString(8)).toBe('600')
-    const kept = readFileSync(shell.history, 'utf8')
+    const history = join(shell.folder, 'ormuco-cache', 'history')
+    expect((statSync(history).mode & 0o777).toString(8)).toBe('600')
+    const kept = readFileSync(history, 'utf8')
     expect(kept).toContain('set my-key [1,2,3] EX 60\n')
     expect(kept).not.toContain('password')
   })
 
   test('a server that hangs, dies, and comes back', async () => {
     const { server, port } = await startServer()
-    const shell = new TerminalProgram(port, { NO_COLOR: '1' })
+    const shell = startShell(port, { NO_COLOR: '1' })
     const prompt = `localhost:${port}> `
     const lonely = `localhost:${port} (not connected)> `
     await shell.shows(prompt)
@@ -210,7 +109,7 @@ describe.skipIf(onTerminal === undefined)('on a terminal', () => {
   })
 
   test('begins without a server, and goes on without a place for its history', async () => {
-    const shell = new TerminalProgram(1, { XDG_STATE_HOME: '/dev/null' })
+    const shell = startShell(1, { XDG_STATE_HOME: '/dev/null' })
     await shell.shows('\x1b[31m(error)\x1b[0m CACHE_UNAVAILABLE localhost:1: ')
     await shell.shows('(no history: ')
     await shell.shows('localhost:1 (not connected)>')
