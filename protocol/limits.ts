@@ -31,6 +31,9 @@ export const KEYS_PER_REQUEST_MAX = 4096
 /** Arrays in frames nest at most this deep: the frame itself, a list of entries, an entry. */
 export const NESTING_DEPTH_MAX = 3
 
+/** What PING echoes: enough for a timestamp or a name; a reply must never be longer than a request may be. Bytes. */
+export const PING_BYTES_MAX = 1024
+
 /** HELLO's client name: for logs and statistics only. UTF-8 bytes. */
 export const CLIENT_NAME_BYTES_MAX = 128
 

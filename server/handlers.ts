@@ -9,6 +9,7 @@ import {
   BOOT_ID_BYTES,
   CLIENT_NAME_BYTES_MAX,
   FRAME_OVERHEAD_BYTES_MAX,
+  PING_BYTES_MAX,
   PROTOCOL_VERSION_MAX,
   PROTOCOL_VERSION_MIN,
 } from '../protocol/limits.ts'
@@ -72,6 +73,11 @@ export function makeHandlers(context: HandlerContext): readonly (Handler | undef
     if (request.optional()) request.range(payload)
     else payload.length = 0
     request.close()
+    if (payload.length > PING_BYTES_MAX)
+      throw new ProtocolError(
+        Status.BadOperand,
+        `a PING echoes at most ${PING_BYTES_MAX} bytes, got ${payload.length}`,
+      )
     output.room(REPLY_HEAD_BYTES + payload.length)
     const start = beginReply(output, request, Status.Ok, 1)
     output.binary(payload.bytes, payload.at, payload.length)

@@ -8,6 +8,7 @@ import { Condition, ValueFlags } from '../protocol/messages.ts'
 import { emptyRange, Reader } from '../protocol/reader.ts'
 import { viewOf, Writer } from '../protocol/writer.ts'
 import type { HybridClock } from './clock.ts'
+import { Lookahead } from './lookahead.ts'
 import {
   emptyHead,
   NO_SLOT,
@@ -45,6 +46,8 @@ export interface KeyspaceCounters {
 
 export class Keyspace {
   readonly store: Store
+  /** Where sessions announce the requests of a chunk. */
+  readonly lookahead: Lookahead
   readonly counters: KeyspaceCounters = { hits: 0, misses: 0, sets: 0, deletes: 0, conflicts: 0 }
   /** Time of day in ms since 1970, for everything until it is set again. */
   nowMs = 0
@@ -65,6 +68,7 @@ export class Keyspace {
 
   constructor(store: Store, clock: HybridClock, options: KeyspaceOptions) {
     this.store = store
+    this.lookahead = new Lookahead(store)
     this.#clock = clock
     this.#options = options
     this.#boot = viewOf(options.bootId)
@@ -87,7 +91,7 @@ export class Keyspace {
 
   /** A value, without any effect on the LRU order, the expiry or the counters. */
   peek(key: Span): Slot {
-    return this.store.findLive(this.store.hash(key), key, this.nowMs)
+    return this.store.findLive(this.lookahead.hash(key), key, this.nowMs)
   }
 
   /** `ttlMs`: TTL_DEFAULT, TTL_NONE or the time to live. `version`: for Condition.Version, 16 bytes. */
@@ -99,7 +103,7 @@ export class Keyspace {
     condition: Condition,
     version: Span,
   ): WriteOutcome {
-    const hash = this.store.hash(key)
+    const hash = this.lookahead.hash(key)
     if (condition !== Condition.None && !this.#holds(hash, key, condition, version)) {
       this.counters.conflicts++
       return WriteOutcome.Conflict
@@ -131,7 +135,7 @@ export class Keyspace {
     this.store.copyValue(slot, value.bytes, 0)
     this.store.head(slot, this.#head)
     this.#setLifetime(this.#head, ttlMs)
-    return this.#put(this.store.hash(key), slot, key, value) === WriteOutcome.Stored
+    return this.#put(this.lookahead.hash(key), slot, key, value) === WriteOutcome.Stored
   }
 
   /** Adds to the integer there; absent counts as `start`. Keeps the time to live it has; `ttlMs` is for a new one. */
@@ -156,7 +160,7 @@ export class Keyspace {
     value.bytes = this.#number.bytes
     value.at = 0
     value.length = this.#number.at
-    const hash = store.hash(key)
+    const hash = this.lookahead.hash(key)
     return this.#put(hash, slot === NO_SLOT ? store.find(hash, key) : slot, key, value)
   }
 

@@ -159,6 +159,8 @@ export class Session implements TransportEvents, Requester {
       else if (chunk.length > host.input.bytes.length) this.#frames.push(chunk)
       else {
         host.input.bytes.set(chunk)
+        if (this.#frames.isMidFrame) host.keyspace.lookahead.forget()
+        else host.keyspace.lookahead.look(host.input.bytes, host.input.view, chunk.length)
         this.#frames.push(host.input.bytes, chunk.length, host.input.view)
       }
     } catch (error) {

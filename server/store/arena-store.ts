@@ -23,6 +23,7 @@ import {
   VALUE_BYTES,
 } from './arena-record.ts'
 import { ArenaRecords } from './arena-records.ts'
+import { ArenaWarmer } from './arena-warm.ts'
 import { ChangeLog } from './change-log.ts'
 import { chargeOf, TIMED_CHARGE_BYTES, timedBytesOf } from './charge.ts'
 import { ExpiryWheel } from './expiry.ts'
@@ -55,6 +56,7 @@ export class ArenaStore implements Store {
   readonly #memory: ArenaMemory
   readonly #records: ArenaRecords
   readonly #index: ArenaIndex
+  readonly #warmer: ArenaWarmer
   readonly #values: ArenaList
   readonly #markers: ArenaList
   readonly #log = new ChangeLog()
@@ -86,6 +88,7 @@ export class ArenaStore implements Store {
     const records = new ArenaRecords(this.#memory)
     this.#records = records
     this.#index = new ArenaIndex(this.#memory)
+    this.#warmer = new ArenaWarmer(this.#memory, this.#index)
     this.#values = new ArenaList(this.#memory)
     this.#markers = new ArenaList(this.#memory)
     this.#wheel = new ExpiryWheel(records)
@@ -93,6 +96,10 @@ export class ArenaStore implements Store {
 
   hash(key: Span): number {
     return this.#hash.hash(key.bytes, key.at, key.length, key.view)
+  }
+
+  warm(hashes: Int32Array, count: number): void {
+    this.#warmer.warm(hashes, count)
   }
 
   find(hash: number, key: Span): Slot {

@@ -96,6 +96,9 @@ export class HeapStore implements Store {
     return this.#hash.hash(key.bytes, key.at, key.length, key.view)
   }
 
+  /** Where its objects lie is not this store's business. */
+  warm(): void {}
+
   find(_hash: number, key: Span): Slot {
     const record = this.#records.byKey(keyOf(key))
     return record === undefined || this.#isFlushed(record) ? NO_SLOT : record.slot

@@ -109,6 +109,9 @@ export interface Store {
   /** Keyed hash of a key: a signed 32-bit integer (so that V8 never boxes it). */
   hash(key: Span): number
 
+  /** A hint: the first `count` of these hashes are about to be looked up. Changes nothing. */
+  warm(hashes: Int32Array, count: number): void
+
   /** The record of this key, of any kind, expired or not; NO_SLOT if there is none. Changes nothing. */
   find(hash: number, key: Span): Slot
   /** The record of this key if it is a value that can be served; one that has expired is removed and counted. */

@@ -19,7 +19,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { ormucoCacheCommand } from '../../bin/ormuco-cache.ts'
-import { commandVariables, LOG_DEFAULTS, serverFlags } from '../../bin/server-flags.ts'
+import { commandVariables, type Flag, LOG_DEFAULTS, serverFlags } from '../../bin/server-flags.ts'
 import { OrmucoCacheClient } from '../../client/index.ts'
 import { DEFAULT_PORT } from '../../protocol/limits.ts'
 import { resolveOptions } from '../../server/options.ts'
@@ -123,8 +123,8 @@ describe('the programs', () => {
   test('the first one does what its comment says', async () => {
     const clone = makeClone()
     const port = await startServer(clone, 'npm start').port()
-    const [, call, result = ''] = /^(await .+?) +\/\/ ([^;\n]+);/m.exec(examples[0] ?? '') ?? []
-    const printing = onPort(examples[0], port).replace(call ?? '', `console.log(JSON.stringify(${call}))`)
+    const [, call = '', result = ''] = /^(await .+?) +\/\/ ([^;\n]+);/m.exec(examples[0] ?? '') ?? []
+    const printing = onPort(examples[0], port).replace(call, `console.log(JSON.stringify(${call}))`)
     writeFileSync(join(clone, 'example.ts'), printing)
     const ending = await inClone(clone, 'node --import tsx example.ts').ended
     expect(ending).toMatchObject({ stdout: `${JSON.stringify(JSON.parse(result))}\n`, stderr: '', code: 0 })
@@ -142,46 +142,39 @@ describe('the programs', () => {
 })
 
 describe('the commands', () => {
-  /** How the table says what a flag shows otherwise. */
+  const rows = tableRows(readme, 'flag')
+  const defaults = { ...resolveOptions({}), ...LOG_DEFAULTS }
+  /** How the table says what --print-config says in another word. */
   const AS_SHOWN: Readonly<Record<string, string>> = {
     'bounded by memory alone': 'none',
     none: '0',
     off: 'false',
   }
 
-  test.each(tableRows(readme, 'flag'))('%s', (flagCell, variableCell = '', defaultCell = '') => {
-    const usages = flagCell.match(/-[^`]+/g)?.map((words) => words.replaceAll(/`/g, '').trim()) ?? []
-    const flags = usages.map((usage) => {
-      const [, long = ''] = /(--[a-z-]+)/.exec(usage) ?? []
-      return { usage, flag: serverFlags.find((flag) => new RegExp(`${long}( |$)`).test(flag.usage)) }
-    })
-    expect(usages.length).toBeGreaterThan(0)
-    const defaults = flags.length === 1 ? [defaultCell] : defaultCell.split(', ')
-    for (const [index, { usage, flag }] of flags.entries()) {
-      expect(flag, usage).toBeDefined()
-      const [, short] = /^(-[a-z]), /.exec(usage) ?? []
-      if (short !== undefined) expect(flag?.usage).toContain(`${short}, `)
-      const [, example] = /--[a-z-]+ (\S+)$/.exec(usage) ?? []
-      for (const choice of example?.includes('|') ? example.split('|') : [])
-        expect(() => flag?.read(usage, choice)).not.toThrow()
-      const [stated = ''] = (defaults[index] ?? '').split(/[:;,]/)
-      const shown = flag?.show({ ...resolveOptions({}), ...LOG_DEFAULTS })
-      expect(AS_SHOWN[stated] ?? stated, usage).toBe(shown)
+  test('the table of flags is there', () => {
+    expect(rows.length).toBeGreaterThan(8)
+  })
+
+  test.each(rows)('%s', (flagCell, variableCell = '', defaultCell = '') => {
+    const written = codeWords(flagCell)
+    const stated = written.length === 1 ? [defaultCell] : defaultCell.split(', ')
+    for (const [index, usage] of written.entries()) {
+      const flag = flagOf(usage)
+      const [word = ''] = (stated[index] ?? '').split(/[:;,]/)
+      expect(AS_SHOWN[word] ?? word, usage).toBe(flag.show(defaults))
+      const example = / (\S+)$/.exec(usage)?.[1] ?? ''
+      // N and S stand for numbers; words with bars between them are what can be chosen.
+      for (const choice of /^[a-z0-9|]+$/.test(example) ? example.split('|') : [])
+        expect(() => flag.read(usage, choice)).not.toThrow()
     }
-    const known = commandVariables.map(({ name }) => name)
-    const named = codeWords(variableCell).filter((name) => /^[A-Z_]+$/.test(name))
-    expect(known).toEqual(expect.arrayContaining(named))
-    const wanted = flags.flatMap(({ flag }) => flag?.variable ?? [])
-    if (variableCell.includes('`CACHE_…` likewise'))
-      for (const { flag } of flags)
-        expect(flag?.variable).toBe(
-          /--[a-z-]+/
-            .exec(flag?.usage ?? '')?.[0]
-            .replace('--', 'CACHE_')
-            .replaceAll('-', '_')
-            .toUpperCase(),
-        )
-    else expect(named).toEqual(expect.arrayContaining(wanted))
+
+    const variables = codeWords(variableCell).filter((name) => /^[A-Z_]+$/.test(name))
+    expect(commandVariables.map(({ name }) => name)).toEqual(expect.arrayContaining(variables))
+    const likewise = variableCell.includes('`CACHE_…` likewise')
+    for (const usage of written) {
+      const { variable } = flagOf(usage)
+      expect(likewise ? [variableLike(usage)] : variables).toContain(variable)
+    }
   })
 
   test('those behind npx ormuco-cache', async () => {
@@ -218,6 +211,21 @@ describe('what documents point at is there', () => {
     expect(files.filter((file) => !existsSync(join(root, file)))).toEqual([])
   })
 })
+
+/** The flag that is written as `-p, --port` or `--store arena|heap`. */
+function flagOf(usage: string): Flag {
+  const names = usage.replace(/ [^-]*$/, '').split(', ')
+  const flag = serverFlags.find((flag) => {
+    const known = flag.usage.split(/,? /)
+    return names.every((name) => known.includes(name))
+  })
+  if (flag === undefined) throw new Error(`no flag ${usage}`)
+  return flag
+}
+
+function variableLike(usage: string): string {
+  return `CACHE_${usage.replace(/^--/, '').replaceAll('-', '_').toUpperCase()}`
+}
 
 interface ConsoleBlock {
   /** More than one line if it has quotes across them. */
