@@ -15,6 +15,9 @@ const BITS_MAX = 30
 /** Old buckets moved with each insertion: four times what it takes to be done before the next doubling. */
 const BUCKETS_PER_INSERT = 4
 
+/** Buckets a scan passes at the most for each record it was asked for: some are empty. */
+const SCAN_BUCKETS_PER_RECORD = 8
+
 export class ArenaIndex {
   readonly #memory: ArenaMemory
   #buckets = new Uint32Array(1 << BITS_MIN)
@@ -100,10 +103,24 @@ export class ArenaIndex {
   }
 
   /**
-   * Visits the records of the bucket at `position` (0 to 2^32 - 1, in hash space) and returns where the next bucket
-   * begins; 2^32 at the end.
+   * Visits buckets in hash order from a position in hash space (0 to 2^32 - 1) until about `wanted` records were taken
+   * or enough buckets were empty. Returns the position to go on from; 0 at the end.
    */
-  visit(position: number, onRecord: (slot: Slot) => void): number {
+  scan(cursor: number, wanted: number, take: (slot: Slot) => boolean): number {
+    let position = Math.min(Math.max(0, Math.floor(cursor)), TWO_32)
+    let taken = 0
+    const onRecord = (slot: Slot) => {
+      if (take(slot)) taken++
+    }
+    for (let left = wanted * SCAN_BUCKETS_PER_RECORD; taken < wanted && left > 0; left--) {
+      if (position >= TWO_32) return 0
+      position = this.#visit(position, onRecord)
+    }
+    return position >= TWO_32 ? 0 : position
+  }
+
+  /** Visits the bucket at a position in hash space and returns where the next one begins; 2^32 at the end. */
+  #visit(position: number, onRecord: (slot: Slot) => void): number {
     let shift = 32 - this.#bits
     if (this.#former !== undefined && position >>> (shift + 1) >= this.#moved) shift++
     for (let slot = this.first(position | 0); slot !== NO_SLOT; slot = this.next(slot)) {

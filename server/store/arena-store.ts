@@ -19,7 +19,6 @@ import {
   keyBytesOf,
   NEXT_IN_BUCKET,
   TIMED,
-  TWO_32,
   VALUE_BYTES,
 } from './arena-record.ts'
 import { ArenaRecords } from './arena-records.ts'
@@ -44,8 +43,6 @@ import {
 
 /** Records a write that needs room purges at a time, after a flush. */
 const PURGE_STEP = 16
-/** Empty buckets a scan passes at the most for each record it was asked for. */
-const SCAN_BUCKETS_PER_COUNT = 8
 
 export class ArenaStore implements Store {
   retention: Retention = forgetFreely
@@ -234,18 +231,11 @@ export class ArenaStore implements Store {
   }
 
   scan(cursor: number, count: number, nowMs: number, visit: (slot: Slot) => void): number {
-    let position = Math.min(Math.max(0, Math.floor(cursor)), TWO_32)
-    let visited = 0
-    const onRecord = (slot: Slot) => {
-      if (!this.#isServable(slot, nowMs)) return
-      visited++
+    return this.#index.scan(cursor, count, (slot) => {
+      if (!this.#isServable(slot, nowMs)) return false
       visit(slot)
-    }
-    for (let left = count * SCAN_BUCKETS_PER_COUNT; visited < count && left > 0; left--) {
-      if (position >= TWO_32) return 0
-      position = this.#index.visit(position, onRecord)
-    }
-    return position >= TWO_32 ? 0 : position
+      return true
+    })
   }
 
   oldest(): Slot {
