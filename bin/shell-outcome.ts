@@ -14,8 +14,7 @@ export const ShellExit = {
   Refused: 4,
 } as const
 export type ShellExit = (typeof ShellExit)[keyof typeof ShellExit]
-
-export type Outcome =
+export type WholeOutcome =
   | { kind: 'ok' }
   /** `shown` stands for it on a terminal. */
   | { kind: 'value'; value: unknown; shown?: string; exit?: ShellExit }
@@ -23,8 +22,6 @@ export type Outcome =
   | { kind: 'values'; keys: readonly string[]; found: readonly ({ value: unknown } | undefined)[] }
   /** Named facts, for reading. */
   | { kind: 'facts'; facts: Readonly<Record<string, unknown>> }
-  /** Keys as they come; may throw between pages. */
-  | { kind: 'keys'; pages: AsyncIterable<readonly string[]> }
   | { kind: 'text'; text: string }
   /** Frames that came, each with its meaning. */
   | { kind: 'frames'; frames: readonly { bytes: Uint8Array; meaning: string }[]; closed: boolean }
@@ -33,6 +30,9 @@ export type Outcome =
   | { kind: 'not-done'; label: string; text: string }
   | { kind: 'error'; code: string; text: string; exit: ShellExit }
   | { kind: 'quit' }
+
+/** … or keys as they come; that may throw between pages. */
+export type Outcome = WholeOutcome | { kind: 'keys'; pages: AsyncIterable<readonly string[]> }
 
 export function exitOf(outcome: Outcome): ShellExit {
   switch (outcome.kind) {

@@ -8,7 +8,7 @@
 import { inspect } from 'node:util'
 import { hexLines } from './shell-frames.ts'
 import { jsonForm } from './shell-json.ts'
-import type { Outcome } from './shell-outcome.ts'
+import type { Outcome, WholeOutcome } from './shell-outcome.ts'
 
 export interface Style {
   form: 'terminal' | 'plain' | 'json'
@@ -30,8 +30,6 @@ export async function* render(outcome: Outcome, style: Style): AsyncGenerator<st
     if (text !== undefined) yield `${text}\n`
   }
 }
-
-type WholeOutcome = Exclude<Outcome, { kind: 'keys' }>
 
 function jsonText(outcome: WholeOutcome): string | undefined {
   switch (outcome.kind) {
