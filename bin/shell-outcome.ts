@@ -14,6 +14,8 @@ export const ShellExit = {
   Refused: 4,
 } as const
 export type ShellExit = (typeof ShellExit)[keyof typeof ShellExit]
+
+/** What a command comes to, known at once … */
 export type WholeOutcome =
   | { kind: 'ok' }
   /** `shown` stands for it on a terminal. */

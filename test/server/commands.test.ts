@@ -15,7 +15,6 @@ import { type Connection, connect, SURROUNDINGS, startServer } from '../helpers/
 
 const { Ok, Miss, Conflict, BadOperand, NotInteger } = Status
 const SAFE = Number.MAX_SAFE_INTEGER
-const MIB = 1024 * 1024
 
 const text = (value: string) => Buffer.from(value)
 const anyVersion = expect.objectContaining({ length: 16 })
@@ -60,9 +59,7 @@ describe.each(SURROUNDINGS)('$store store, $wire', ({ store, wire }) => {
     const connection = await client()
     expect(await connection.ask(Opcode.Ping, 1)).toEqual([Ok, 1, text('')])
     expect(await connection.ask(Opcode.Ping, 2, 'ä')).toEqual([Ok, 2, text('ä')])
-    const large = Buffer.alloc(MIB + 60_000, 'p')
-    const [status, , payload] = await connection.ask(Opcode.Ping, 3, large)
-    expect([status, large.equals(Object(payload))]).toEqual([Ok, true])
+    expect(await connection.ask(Opcode.Ping, 3, 'p'.repeat(500))).toEqual([Ok, 3, text('p'.repeat(500))])
   })
 
   test('SET, GET, INSPECT, DELETE', async () => {

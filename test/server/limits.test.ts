@@ -1,12 +1,17 @@
 // Keys and values at, below and above their limits, in every encoding; replies that would be too long.
 
 import { describe, expect, test } from 'vitest'
-import { FRAME_OVERHEAD_BYTES_MAX, KEY_BYTES_MAX, KEYS_PER_REQUEST_MAX } from '../../protocol/limits.ts'
+import {
+  FRAME_OVERHEAD_BYTES_MAX,
+  KEY_BYTES_MAX,
+  KEYS_PER_REQUEST_MAX,
+  PING_BYTES_MAX,
+} from '../../protocol/limits.ts'
 import { Opcode, Status } from '../../protocol/messages.ts'
 import { decoded, frame, frameOf, hex } from '../helpers/frames.ts'
 import { connect, STORES, startServer } from '../helpers/server.ts'
 
-const { Ok, Miss, Skipped, KeyTooLarge, ValueTooLarge } = Status
+const { Ok, Miss, Skipped, BadOperand, KeyTooLarge, ValueTooLarge } = Status
 const MIB = 1024 * 1024
 
 const text = (value: string) => Buffer.from(value)
@@ -128,6 +133,20 @@ describe.each(STORES)('%s store', (store) => {
       expect(decoded(payload).slice(0, 2)).toEqual([Ok, id])
     }
   })
+})
+
+test("PING's payload at, below and above the limit", async () => {
+  const connection = await connect(await startServer())
+  for (const bytes of [0, 1, PING_BYTES_MAX - 1, PING_BYTES_MAX]) {
+    const payload = Buffer.alloc(bytes, 'p')
+    expect(await connection.ask(Opcode.Ping, 1, payload)).toEqual([Ok, 1, payload])
+    expect(await connection.ask(Opcode.Ping, 2, payload.toString())).toEqual([Ok, 2, payload])
+  }
+  for (const bytes of [PING_BYTES_MAX + 1, MIB]) {
+    const refused = await connection.ask(Opcode.Ping, 3, Buffer.alloc(bytes, 'p'))
+    expect(refused).toEqual([BadOperand, 3, expect.stringContaining(`${PING_BYTES_MAX} bytes, got ${bytes}`)])
+  }
+  expect(await connection.ask(Opcode.Ping, 4)).toEqual([Ok, 4, text('')])
 })
 
 function entriesOf(payload: Buffer): unknown[][] {
