@@ -165,7 +165,7 @@ export class LruCache<K extends {}, V extends {}> {
         this.#renewOnHit ? 'renewable' : 'fixed',
       )
     }
-    this.#deadlines?.readClock(lifetimeMs)
+    this.#deadlines?.readClock()
     const slot = this.#slots.get(key)
     const fits = sizeBytes <= this.#maxBytes
     if (!fits) {

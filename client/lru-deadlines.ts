@@ -18,8 +18,6 @@ const SLOTS_MIN = 64
 /** Deadlines this near are compared with the real time. So nothing outlives its deadline, unless the program did not
  * let go of the event loop for longer than this. */
 const NEAR_MS = 50
-/** From here on a lifetime may be counted from a reading that is late, and so end early by the length of a stretch. */
-const LONG_LIFETIME_MS = 10_000
 
 export class Deadlines {
   readonly #clock: LruClock
@@ -49,10 +47,9 @@ export class Deadlines {
     this.#heapSlot = new Int32Array(slotCount)
   }
 
-  /** Fixes the time for the calls of `set`, with this lifetime, and `takeDue` that follow. */
-  readClock(lifetimeMs: number): void {
-    const isShort = lifetimeMs !== 0 && lifetimeMs < LONG_LIFETIME_MS
-    this.#nowMs = isShort ? this.#clock.nowMs() : this.#clock.recentMs()
+  /** Reads the clock for the calls of `set` and `takeDue` that follow. */
+  readClock(): void {
+    this.#nowMs = this.#clock.nowMs()
   }
 
   /** @param lifetimeMs 0 = never expires */

@@ -157,13 +157,17 @@ export function readDotEnv(folder: string): Environment {
     }
     throw error
   }
-  const variables = parseEnv(text.replace(/^\uFEFF/, ''))
-  for (const name of Object.keys(variables)) {
-    // parseEnv joins a line without `=` and the one after it into one odd name: two settings lost without a word.
-    if (!/^[\w.-]+$/.test(name))
-      throw new OptionError('.env', name.split('\n')[0], 'lines of the form NAME=value, and # comments')
-  }
-  return variables
+  const lines = text.replace(/^\uFEFF/, '')
+  refuseOddLines(lines)
+  return parseEnv(lines)
+}
+
+/** parseEnv drops a line without `=`, or joins it with the next one, by the version of Node: settings lost without a word. */
+function refuseOddLines(text: string): void {
+  // Quoted values may be of several lines.
+  for (const line of text.replace(/=\s*(["'`])[\s\S]*?\1/g, '=').split('\n'))
+    if (!/^\s*(#.*|(export\s+)?[\w.-]+\s*=.*)?$/.test(line.trimEnd()))
+      throw new OptionError('.env', line.trim(), 'lines of the form NAME=value, and # comments')
 }
 
 /** Reads one of a few words, in any case. */

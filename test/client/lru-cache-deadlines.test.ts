@@ -30,7 +30,7 @@ describe('takeDue', () => {
       const wanted = new Map<number, { deadlineMs: number; lifetimeMs: number }>()
       for (let step = 0; step < 2000; step++) {
         const slot = 1 + random.below(slots)
-        deadlines.readClock(1)
+        deadlines.readClock()
         switch (random.below(6)) {
           case 0:
             deadlines.set(slot, NEVER)
@@ -53,11 +53,11 @@ describe('takeDue', () => {
           }
         }
         if (random.oneIn(10)) clock.time += random.below(40)
-        deadlines.readClock(1)
+        deadlines.readClock()
         if (random.oneIn(50)) expect(takeAll(deadlines)).toEqual(removeDue(wanted, clock.time))
       }
       clock.time += 1e6
-      deadlines.readClock(1)
+      deadlines.readClock()
       expect(takeAll(deadlines)).toEqual(removeDue(wanted, clock.time))
     })
   })
@@ -67,7 +67,7 @@ describe('takeDue', () => {
     const deadlines = new Deadlines(clock, 0, 'fixed')
     for (const [slot, lifetimeMs] of [30, 10, 50, 20, 40, 60].entries()) deadlines.set(slot + 1, lifetimeMs)
     clock.time = 50
-    deadlines.readClock(1)
+    deadlines.readClock()
     const order = Array.from({ length: 5 }, () => deadlines.takeDue())
     expect(order).toEqual([2, 4, 1, 5, 3])
     expect(deadlines.takeDue()).toBe(NO_SLOT)
@@ -79,10 +79,10 @@ describe('takeDue', () => {
     for (let slot = 1; slot <= 100; slot++) deadlines.set(slot, 1000)
     deadlines.set(77, 10)
     clock.time = 9
-    deadlines.readClock(1)
+    deadlines.readClock()
     expect(deadlines.takeDue()).toBe(NO_SLOT)
     clock.time = 10
-    deadlines.readClock(1)
+    deadlines.readClock()
     expect(deadlines.takeDue()).toBe(77)
   })
 })
