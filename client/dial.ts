@@ -1,11 +1,14 @@
 // The way to a server over TCP, as a Link dials it.
 
-import { connect } from 'node:net'
 import type { Dial } from '../protocol/link.ts'
-import { SocketTransport } from '../protocol/transport.ts'
+import { ReadBuffer } from '../protocol/read-buffer.ts'
+import { dialSocket } from '../protocol/socket-transport.ts'
 
 /** Node tries a name's addresses one after another, each for 250 ms by default: one black hole would eat a deadline. */
 const ADDRESS_ATTEMPT_TIMEOUT_MS = 50
+
+/** For all clients of this process: a chunk is looked at before the next one is read. */
+let buffer: ReadBuffer | undefined
 
 export interface ServerAddress {
   host: string
@@ -21,18 +24,20 @@ export function dialTcp(servers: readonly ServerAddress[], onServer: (server: Se
   return (onTransport, onFailure) => {
     const server = servers[turn++ % servers.length] as ServerAddress
     onServer(server)
-    const socket = connect({
+    buffer ??= new ReadBuffer()
+    const options = {
       host: server.host,
       port: server.port,
       noDelay: true,
       autoSelectFamily: true,
       autoSelectFamilyAttemptTimeout: ADDRESS_ATTEMPT_TIMEOUT_MS,
-    })
+    }
+    const { socket, transport } = dialSocket(options, buffer)
     const fail = (error: Error) => onFailure(explained(error))
     socket.once('error', fail)
     socket.once('connect', () => {
       socket.off('error', fail)
-      onTransport(new SocketTransport(socket))
+      onTransport(transport())
     })
     return () => {
       // A socket that is destroyed while it connects may still report an error.

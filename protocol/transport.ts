@@ -1,14 +1,11 @@
-// A byte stream, from either end's view: a TCP (later TLS) socket, or two ends joined in memory.
+// A byte stream, from either end's view: a socket (socket-transport.ts), or two ends joined in memory.
 //
-// Between sockets and whoever reads chunks and writes replies; knows nothing of frames. This is the one place that
-// writes to a socket. A write is taken whole or kept: `write` says which, so that the caller knows whether it may use
-// the memory again.
-
-import type { Socket } from 'node:net'
+// Between sockets and whoever reads chunks and writes replies; knows nothing of frames. A write is taken whole or
+// kept: `write` says which, so that the caller knows whether it may use the memory again.
 
 /** What happens on a transport; set once, before anything can happen. */
 export interface TransportEvents {
-  /** Bytes arrived; they are lent until it returns unless noted by the transport (sockets give them away). */
+  /** Bytes arrived; they are lent until it returns. */
   onChunk(chunk: Uint8Array): void
   /** All that was kept has been sent. */
   onDrain(): void
@@ -32,70 +29,6 @@ export interface Transport {
   end(): void
   /** Closes at once. */
   destroy(error?: Error): void
-}
-
-/** How long a connection that we ended may take to be closed by the other side, once all was sent, in ms. */
-const LINGER_MS = 1000
-/** How long the other side may take nothing of what is still unsent then, in ms. */
-const END_IDLE_MS = 10_000
-
-export class SocketTransport implements Transport {
-  readonly remote: string
-  readonly #socket: Socket
-
-  /** Takes the socket over: connected, nobody else reads or writes it. */
-  constructor(socket: Socket) {
-    this.#socket = socket
-    this.remote = `${socket.remoteAddress ?? '?'}:${socket.remotePort ?? '?'}`
-    socket.setNoDelay(true)
-  }
-
-  get unsentBytes(): number {
-    return this.#socket.writableLength
-  }
-
-  open(events: TransportEvents): void {
-    let error: Error | undefined
-    this.#socket.on('data', events.onChunk)
-    this.#socket.on('drain', events.onDrain)
-    this.#socket.on('error', (reason) => {
-      error = reason
-    })
-    this.#socket.on('close', () => events.onClose(error))
-  }
-
-  write(bytes: Uint8Array): boolean {
-    this.#socket.write(bytes)
-    // Node tries the system call at once: nothing is queued if the kernel took it all.
-    return this.#socket.writableLength === 0
-  }
-
-  pause(): void {
-    this.#socket.pause()
-  }
-
-  resume(): void {
-    this.#socket.resume()
-  }
-
-  end(): void {
-    const socket = this.#socket
-    if (socket.destroyed) return
-    socket.setTimeout(END_IDLE_MS, () => socket.destroy())
-    socket.end(() => {
-      if (socket.destroyed) return
-      const timer = setTimeout(() => socket.destroy(), LINGER_MS)
-      timer.unref()
-      socket.once('close', () => clearTimeout(timer))
-    })
-    // Closing with unread bytes in the receive buffer would reset the connection, and our last words with it: so
-    // whatever still comes is read and ignored for a moment.
-    socket.resume()
-  }
-
-  destroy(error?: Error): void {
-    this.#socket.destroy(error)
-  }
 }
 
 /** How much one end keeps for the other before `unsentBytes` is felt: nothing blocks below it. */

@@ -12,7 +12,9 @@ import { randomBytes } from 'node:crypto'
 import { createServer, type Server as NetServer, type Socket } from 'node:net'
 import { CacheError } from '../protocol/errors.ts'
 import { BOOT_ID_BYTES } from '../protocol/limits.ts'
-import { SocketTransport, type Transport } from '../protocol/transport.ts'
+import { ReadBuffer } from '../protocol/read-buffer.ts'
+import { acceptedTransport } from '../protocol/socket-transport.ts'
+import type { Transport } from '../protocol/transport.ts'
 import { PACKAGE_VERSION } from '../protocol/version.ts'
 import { HybridClock } from './clock.ts'
 import { type Environment, fromEnvironment } from './environment.ts'
@@ -34,8 +36,6 @@ const SWEEP_BUDGET = 1000
 const CHECK_EVERY_MS = 1000
 /** While draining: a connection without a request for this long is done. */
 const QUIET_MS = 100
-/** What Node reads from a socket at a time. */
-const INPUT_BYTES = 64 * 1024
 /** Connections the kernel may hold until they are accepted. */
 const BACKLOG = 1024
 const HASH_KEY_BYTES = 16
@@ -79,13 +79,12 @@ export class OrmucoCacheServer implements AsyncDisposable {
       renewOnHit: this.#options.renewOnHit,
       bootId,
     })
-    const input = new ArrayBuffer(INPUT_BYTES)
     this.#host = {
       options: this.#options,
       handlers: this.#makeHandlers(),
       keyspace: this.#keyspace,
       output: new Output(),
-      input: { bytes: new Uint8Array(input), view: new DataView(input) },
+      input: new ReadBuffer(),
       counters: this.#statistics.counters,
       held: { partialBytes: 0, unsentBytes: 0 },
       now: Date.now,
@@ -110,9 +109,7 @@ export class OrmucoCacheServer implements AsyncDisposable {
     if (this.#state !== 'idle')
       throw new CacheError('CACHE_CLOSED', `a server that is ${this.#state} cannot be started`)
     this.#state = 'starting'
-    const net = createServer({ noDelay: true, highWaterMark: SOCKET_MARK_BYTES }, (socket) =>
-      this.#onConnection(socket),
-    )
+    const net = createServer({ noDelay: true, pauseOnConnect: true }, (socket) => this.#onConnection(socket))
     const { host, port } = this.#options
     try {
       await new Promise<void>((resolve, reject) => {
@@ -248,7 +245,7 @@ export class OrmucoCacheServer implements AsyncDisposable {
       socket.destroy()
       return
     }
-    this.serve(new SocketTransport(socket))
+    this.serve(acceptedTransport(socket, this.#host.input, SOCKET_MARK_BYTES))
   }
 
   #onSessionClosed(session: Session, why: string): void {

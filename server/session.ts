@@ -11,6 +11,7 @@ import { errorFacts, ProtocolError } from '../protocol/errors.ts'
 import { FrameReader } from '../protocol/frame.ts'
 import { FRAME_HEADER_BYTES, FRAME_OVERHEAD_BYTES_MAX, PUSH_REQUEST_ID } from '../protocol/limits.ts'
 import { Opcode, Status } from '../protocol/messages.ts'
+import type { ReadBuffer } from '../protocol/read-buffer.ts'
 import { Reader } from '../protocol/reader.ts'
 import type { Transport, TransportEvents } from '../protocol/transport.ts'
 import type { Handler, Requester } from './handler.ts'
@@ -25,8 +26,8 @@ export interface SessionHost {
   readonly handlers: readonly (Handler | undefined)[]
   readonly keyspace: Keyspace
   readonly output: Output
-  /** Where chunks are worked on: one place whose word view need not be made for each of them. */
-  readonly input: { readonly bytes: Uint8Array; readonly view: DataView }
+  /** Where sockets read to, and chunks are worked on: one place whose word view need not be made for each of them. */
+  readonly input: ReadBuffer
   readonly counters: Counters
   /** Bytes of partial frames and held chunks, and of unsent replies, over all sessions. */
   readonly held: { partialBytes: number; unsentBytes: number }
@@ -158,7 +159,7 @@ export class Session implements TransportEvents, Requester {
       if (chunk === undefined) this.#frames.resume()
       else if (chunk.length > host.input.bytes.length) this.#frames.push(chunk)
       else {
-        host.input.bytes.set(chunk)
+        if (chunk.buffer !== host.input.bytes.buffer) host.input.bytes.set(chunk)
         if (this.#frames.isMidFrame) host.keyspace.lookahead.forget()
         else host.keyspace.lookahead.look(host.input.bytes, host.input.view, chunk.length)
         this.#frames.push(host.input.bytes, chunk.length, host.input.view)

@@ -170,7 +170,7 @@ describe('the outside world', () => {
     const writers = all.filter(
       ({ path, code }) => !path.startsWith('bin/') && /\bsocket\s*\.\s*(write|end)\(/.test(code),
     )
-    expect(writers.map(({ path }) => path)).toEqual(['protocol/transport.ts'])
+    expect(writers.map(({ path }) => path)).toEqual(['protocol/socket-transport.ts'])
   })
 
   test('stores and the clock are handed time, chance and input: they fetch nothing themselves', () => {

@@ -1,6 +1,7 @@
 // What sessions of a server share, without the server: no port, no timers, a clock that the test sets. The same
 // requests get the same bytes.
 
+import { ReadBuffer } from '../../protocol/read-buffer.ts'
 import { HybridClock } from '../../server/clock.ts'
 import { makeHandlers } from '../../server/handlers.ts'
 import { Keyspace } from '../../server/keyspace.ts'
@@ -12,9 +13,8 @@ import { ArenaStore } from '../../server/store/arena-store.ts'
 import { HeapStore } from '../../server/store/heap-store.ts'
 
 const START_MS = Date.UTC(2030, 0, 1)
-const inputBytes = new ArrayBuffer(64 * 1024)
 /** One for all hosts: sessions leave nothing in it. */
-const INPUT = { bytes: new Uint8Array(inputBytes), view: new DataView(inputBytes) }
+const INPUT = new ReadBuffer()
 
 export interface TestHost extends SessionHost {
   /** What the sessions take for the time of day, in ms since 1970. */

@@ -1,9 +1,11 @@
-// The two transports behave alike: order, backpressure, both kinds of closing, and onClose exactly once.
+// All transports behave alike: order, backpressure, both kinds of closing, and onClose exactly once.
 
 import { once } from 'node:events'
-import { connect, createServer, type Socket } from 'node:net'
+import { connect, createServer, type Server, type Socket } from 'node:net'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
-import { memoryTransports, SocketTransport, type Transport } from '../../protocol/transport.ts'
+import { ReadBuffer } from '../../protocol/read-buffer.ts'
+import { acceptedTransport, dialSocket, SocketTransport } from '../../protocol/socket-transport.ts'
+import { memoryTransports, type Transport } from '../../protocol/transport.ts'
 
 /** One end, and what happened to it. */
 class End {
@@ -12,6 +14,7 @@ class End {
   closedCount = 0
   drainedCount = 0
   receivedBytes = 0
+  onChunk: (chunk: Uint8Array) => void = () => {}
   #received: Buffer[] = []
   #onChange: () => void = () => {}
 
@@ -20,6 +23,7 @@ class End {
     this.closed = new Promise((resolve) => {
       transport.open({
         onChunk: (chunk) => {
+          this.onChunk(chunk)
           this.#received.push(Buffer.from(chunk))
           this.receivedBytes += chunk.length
           this.#onChange()
@@ -70,7 +74,32 @@ async function sockets(): Promise<[Socket, Socket]> {
   return [socket, accepted]
 }
 
-async function ends(kind: 'socket' | 'memory'): Promise<[End, End]> {
+/** What every socket of a server and its clients reads into. */
+const buffer = new ReadBuffer()
+
+/** Both ends of a TCP connection, made and accepted as clients and servers do, and the server. */
+async function bufferedEnds(): Promise<[End, End, Server]> {
+  const server = createServer({ pauseOnConnect: true })
+  onTestFinished(() => void server.close())
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
+  if (address === null || typeof address === 'string') throw new Error('no port')
+  const accepted = new Promise<End>((resolve) =>
+    server.once('connection', (socket: Socket) => resolve(new End(acceptedTransport(socket, buffer, 4096)))),
+  )
+  const { socket, transport } = dialSocket({ port: address.port, host: '127.0.0.1' }, buffer)
+  await once(socket, 'connect')
+  return [new End(transport()), await accepted, server]
+}
+
+type Kind = 'socket' | 'buffered socket' | 'memory'
+
+async function ends(kind: Kind): Promise<[End, End]> {
+  if (kind === 'buffered socket') {
+    const [one, two] = await bufferedEnds()
+    return [one, two]
+  }
   if (kind === 'memory') {
     const [one, two] = memoryTransports()
     return [new End(one), new End(two)]
@@ -83,7 +112,7 @@ async function ends(kind: 'socket' | 'memory'): Promise<[End, End]> {
 const MANY = 64 * 1024 * 1024
 const block = Buffer.alloc(1024 * 1024, 'x')
 
-describe.each(['socket', 'memory'] as const)('a %s transport', (kind) => {
+describe.each(['socket', 'buffered socket', 'memory'] as const)('a %s transport', (kind) => {
   test('carries bytes both ways, in order', async () => {
     const [one, two] = await ends(kind)
     for (let i = 0; i < 100; i++) one.transport.write(Buffer.from(`${i},`))
@@ -196,6 +225,37 @@ describe('in memory', () => {
     two.resume()
     await sender.until(() => sender.drainedCount > 0)
     expect([chunks, one.unsentBytes]).toEqual([[1, 2], 0])
+  })
+})
+
+describe('sockets that read into one buffer', () => {
+  test('an accepted socket does: none of its chunks comes as data', async () => {
+    const [one, two] = await bufferedEnds()
+    const buffers = new Set<ArrayBufferLike>()
+    two.onChunk = (chunk) => buffers.add(chunk.buffer)
+    one.transport.write(Buffer.from('x'))
+    await two.until(() => two.receivedBytes === 1)
+    expect([...buffers]).toEqual([buffer.bytes.buffer])
+  })
+
+  test('the server that accepted one knows when it is closed', async () => {
+    const [one, two, server] = await bufferedEnds()
+    const count = () =>
+      new Promise((resolve) => server.getConnections((_, connections) => resolve(connections)))
+    expect(await count()).toBe(1)
+    one.transport.end()
+    await two.closed
+    expect(await count()).toBe(0)
+    await new Promise((resolve) => server.close(resolve))
+  })
+
+  test('a socket without such a handle gives its chunks as data', async () => {
+    const [one, accepted] = await sockets()
+    accepted.pause()
+    Object.defineProperty(accepted._handle, 'useUserBuffer', { value: undefined })
+    const two = new End(acceptedTransport(accepted, buffer, 4096))
+    one.write('x')
+    await two.until(() => two.receivedBytes === 1)
   })
 })
 
