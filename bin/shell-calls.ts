@@ -2,6 +2,7 @@
 // and the connection; knows neither what was typed nor what is shown. Made for one command: all its requests share one
 // deadline.
 
+import { writeAcks } from '../client/acks.ts'
 import type { Version } from '../client/calls.ts'
 import { readVersion, scanPrefix, writeKey } from '../client/keys.ts'
 import { CacheError, ProtocolError } from '../protocol/errors.ts'
@@ -56,12 +57,21 @@ export class ServerCalls {
     )
   }
 
-  /** Whether the condition was met. `ttlMs`: undefined for the server's default, 0 for none. */
-  set(key: string, value: unknown, ttlMs: number | undefined, condition: Condition): Promise<boolean> {
+  /**
+   * How many other servers have it; undefined if the condition was not met. `ttlMs`: undefined for the server's default,
+   * 0 for none. `acks`: as an operand, 0 to wait for nobody.
+   */
+  set(
+    key: string,
+    value: unknown,
+    ttlMs: number | undefined,
+    condition: Condition,
+    acks = 0,
+  ): Promise<number | undefined> {
     const { bytes, at, length, flags } = asTyped(() => encodeValue(value))
     return this.#ask(
       Opcode.Set,
-      5,
+      acks === 0 ? 5 : 8,
       (writer) => {
         writeTypedKey(writer, key)
         writer.reserve(length + 64)
@@ -70,8 +80,15 @@ export class ServerCalls {
         if (ttlMs === undefined) writer.nil()
         else writer.int(ttlMs)
         writer.int(condition)
+        if (acks === 0) return
+        writer.nil()
+        writeAcks(writer, acks, this.#deadline.leftMs)
       },
-      (reply) => reply.head === Status.Ok,
+      (reply) => {
+        if (reply.head !== Status.Ok) return undefined
+        readVersion(reply)
+        return reply.optional() ? reply.uint() : 0
+      },
     )
   }
 
@@ -197,6 +214,29 @@ export class ServerCalls {
         if (typeof statistics === 'object' && statistics !== null) return { ...statistics }
         throw new ProtocolError(Status.Malformed, 'statistics are a map')
       },
+    )
+  }
+
+  /** The other servers of the cluster, as this one sees them; or how far each is behind. */
+  others(opcode: typeof Opcode.Peers | typeof Opcode.Lag): Promise<Record<string, unknown>[]> {
+    return this.#ask(opcode, 0, NO_OPERANDS, (reply) => {
+      reply.required('peers')
+      const peers = reply.any()
+      if (!Array.isArray(peers)) throw new ProtocolError(Status.Malformed, 'peers are a list')
+      return peers.map((peer: unknown) => (typeof peer === 'object' && peer !== null ? { ...peer } : {}))
+    })
+  }
+
+  /** Whether there was such a member. */
+  forget(nodeId: string): Promise<boolean> {
+    return this.#ask(
+      Opcode.ForgetPeer,
+      1,
+      (writer) => {
+        writer.reserve(8 + nodeId.length * 3)
+        writer.string(nodeId)
+      },
+      (reply) => reply.head === Status.Ok,
     )
   }
 

@@ -3,12 +3,14 @@
 // Between what was typed and the calls to a server. A command reads all its words before it does anything: a line that
 // is wrong sends nothing, and a command that is repeated is read once.
 
+import { ACKS_ALL, MEMBERS_MAX } from '../protocol/limits.ts'
 import { Condition, Opcode } from '../protocol/messages.ts'
 import type { ServerCalls } from './shell-calls.ts'
 import { FrameWords } from './shell-frames.ts'
 import { type CommandInput, UsageError } from './shell-input.ts'
 import { keyPattern, readInteger, readRawBytes, readTtlInMs, readTtlMs } from './shell-operands.ts'
 import { type Outcome, ShellExit } from './shell-outcome.ts'
+import type { Column } from './shell-table.ts'
 
 /** What a command may use while it runs. */
 export interface CommandContext {
@@ -42,6 +44,7 @@ export const STATS_SECTIONS = [
   'commands',
   'connections',
   'network',
+  'replication',
   'peers',
   'eventLoop',
 ] as const
@@ -62,18 +65,31 @@ export async function store(
   value: unknown,
   ttlMs: number | undefined,
   condition: StoreCondition,
+  wanted = 0,
 ): Promise<Outcome> {
-  const isStored = await calls.set(key, value, ttlMs, condition)
-  return isStored ? OK : { kind: 'not-done', label: 'not stored', text: NOT_STORED[condition] }
+  const acks = await calls.set(key, value, ttlMs, condition, wanted)
+  if (acks === undefined) return { kind: 'not-done', label: 'not stored', text: NOT_STORED[condition] }
+  if (wanted === 0) return OK
+  return { kind: 'acknowledged', acks, wanted: wanted === ACKS_ALL ? undefined : wanted }
 }
 
-function readStoreOptions(input: CommandInput): { ttlMs: number | undefined; condition: StoreCondition } {
+interface StoreWords {
+  ttlMs: number | undefined
+  condition: StoreCondition
+  acks: number
+}
+
+function readStoreOptions(input: CommandInput): StoreWords {
   let ttlMs: number | undefined
   let condition: StoreCondition = Condition.None
+  let acks = 0
   for (;;) {
-    const word = input.keyword('EX', 'PX', 'NX', 'XX')
-    if (word === undefined) return { ttlMs, condition }
-    if (word === 'EX' || word === 'PX') {
+    const word = input.keyword('EX', 'PX', 'NX', 'XX', 'ACKS')
+    if (word === undefined) return { ttlMs, condition, acks }
+    if (word === 'ACKS') {
+      if (acks !== 0) throw new UsageError('there is one ACKS')
+      acks = readAcks(input)
+    } else if (word === 'EX' || word === 'PX') {
       if (ttlMs !== undefined) throw new UsageError('there is one time to live, by EX or by PX')
       ttlMs = word === 'EX' ? readTtlMs(input, 'EX') : readTtlInMs(input, 'PX')
     } else {
@@ -83,22 +99,30 @@ function readStoreOptions(input: CommandInput): { ttlMs: number | undefined; con
   }
 }
 
+function readAcks(input: CommandInput): number {
+  if (input.keyword('all') !== undefined) return ACKS_ALL
+  const acks = readInteger(input, 'ACKS')
+  if (acks >= 1 && acks <= MEMBERS_MAX) return acks
+  throw new UsageError(`ACKS ${acks} is not possible; allowed: 1 to ${MEMBERS_MAX}, or all`)
+}
+
 const set: ShellCommand = {
   name: 'set',
-  usage: 'KEY VALUE [EX SECONDS | PX MS] [NX | XX]',
+  usage: 'KEY VALUE [EX SECONDS | PX MS] [NX | XX] [ACKS N | all]',
   summary: 'store a value',
   notes: [
     'VALUE is JSON as long as it goes, else one word, stored as a string: set a [1, 2], set b "two words".',
     'EX, PX: time to live; EX takes 90, 1.5, 5m, 1h or never. Left out, it is the default of the server.',
     'NX stores only if there is no such key, XX only if there is one; otherwise (not stored), exit code 1.',
+    'ACKS waits until N other servers have it, or all that there are, and says how many; fewer than N: exit code 1.',
   ],
-  offers: (position) => (position === 0 ? 'keys' : position === 1 ? [] : ['EX', 'PX', 'NX', 'XX']),
+  offers: (position) => (position === 0 ? 'keys' : position === 1 ? [] : ['EX', 'PX', 'NX', 'XX', 'ACKS']),
   prepare(input) {
     const key = input.word('KEY')
     const value = input.value()
-    const { ttlMs, condition } = readStoreOptions(input)
+    const { ttlMs, condition, acks } = readStoreOptions(input)
     input.close('; several words stand in quotes, a time to live behind EX: set a "two words" EX 60')
-    return ({ calls }) => store(calls, key, value, ttlMs, condition)
+    return ({ calls }) => store(calls, key, value, ttlMs, condition, acks)
   },
 }
 
@@ -256,6 +280,62 @@ export function prepareStats(input: CommandInput, names: Readonly<Record<string,
   return async ({ calls }) => ({ kind: 'facts', facts: await calls.stats(known ?? names[lower] ?? section) })
 }
 
+const PEER_COLUMNS: readonly Column[] = [
+  { name: 'nodeId', title: 'node' },
+  { name: 'state', title: 'state' },
+  { name: 'region', title: 'region' },
+  { name: 'lagMs', title: 'lag ms' },
+  { name: 'lagRecords', title: 'records' },
+  { name: 'skewMs', title: 'skew ms' },
+  { name: 'roundTripMs', title: 'trip ms' },
+  { name: 'reconnects', title: 'reconnects' },
+  { name: 'address', title: 'address' },
+  { name: 'lastError', title: 'last error' },
+]
+
+const peers: ShellCommand = {
+  name: 'peers',
+  usage: '[forget NODE]',
+  summary: 'show the other servers of the cluster, or remove one',
+  notes: [
+    'Lag is what this server has and that one has not acknowledged; --json shows bytes and sequence numbers too.',
+    'A server that is gone stays a member for a day, and others keep for it what it missed; forget NODE ends that:',
+    'all servers hear of it, and that one may come back only empty, as after a restart.',
+  ],
+  offers: (position) => (position === 0 ? ['forget'] : []),
+  prepare(input) {
+    const nodeId = input.keyword('forget') === undefined ? undefined : input.word('NODE')
+    input.close('; peers, or peers forget NODE')
+    return async ({ calls }) => {
+      if (nodeId !== undefined) return (await calls.forget(nodeId)) ? OK : MISS
+      const rows = await calls.others(Opcode.Peers)
+      return { kind: 'table', rows, columns: PEER_COLUMNS, empty: 'no other servers' }
+    }
+  },
+}
+
+const LAG_COLUMNS: readonly Column[] = [
+  { name: 'nodeId', title: 'node' },
+  { name: 'state', title: 'state' },
+  { name: 'lagMs', title: 'lag ms' },
+  { name: 'lagRecords', title: 'records' },
+  { name: 'ackedSeq', title: 'acked' },
+  { name: 'tailSeq', title: 'tail' },
+]
+
+const lag: ShellCommand = {
+  name: 'lag',
+  usage: '',
+  summary: 'show how far the other servers are behind this one',
+  prepare(input) {
+    input.close()
+    return async ({ calls }) => {
+      const rows = await calls.others(Opcode.Lag)
+      return { kind: 'table', rows, columns: LAG_COLUMNS, empty: 'no other servers' }
+    }
+  },
+}
+
 const clear: ShellCommand = {
   name: 'clear',
   usage: '[-y]',
@@ -338,6 +418,8 @@ export const shellCommands: readonly ShellCommand[] = [
   keys,
   inspect,
   stats,
+  peers,
+  lag,
   clear,
   ping,
   hello,

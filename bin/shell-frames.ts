@@ -22,6 +22,7 @@ const HEX_BYTES_PER_LINE = 24
 const REQUESTS_MAX = 1024
 
 const VALUE = ['flags', 'value'] as const
+const ACKS = ['acks', 'acksTimeoutMs'] as const
 const KEY_AND_TTL = ['key', 'ttlMs'] as const
 const ADDITION = ['key', 'by', 'start', 'ttlMs'] as const
 const SUM = ['number', 'version'] as const
@@ -48,10 +49,10 @@ const OPERANDS: Readonly<Record<Opcode, readonly [request: readonly string[], re
     [...VALUE, 'version', 'ttlMs'],
   ],
   [Opcode.Set]: [
-    ['key', ...VALUE, 'ttlMs', 'condition', 'version', 'acks'],
+    ['key', ...VALUE, 'ttlMs', 'condition', 'version', ...ACKS],
     ['version', 'acks'],
   ],
-  [Opcode.Delete]: [['key', 'acks'], []],
+  [Opcode.Delete]: [['key', ...ACKS], ['acks']],
   [Opcode.Touch]: [KEY_AND_TTL, ['version']],
   [Opcode.Inspect]: [['key'], ['flags', 'valueBytes', 'version', 'ttlMs', 'lifetimeMs']],
   [Opcode.GetMany]: [['keys'], ['entries']],
@@ -66,6 +67,9 @@ const OPERANDS: Readonly<Record<Opcode, readonly [request: readonly string[], re
   [Opcode.Clear]: [[], []],
   [Opcode.Stats]: [['section'], ['statistics']],
   [Opcode.Quit]: [[], []],
+  [Opcode.Peers]: [[], ['peers']],
+  [Opcode.Lag]: [[], ['peers']],
+  [Opcode.ForgetPeer]: [['nodeId'], []],
 }
 const ERROR_OPERANDS = ['text', 'retryAfterMs']
 

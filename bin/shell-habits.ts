@@ -21,7 +21,6 @@ const INFO_SECTIONS: Readonly<Record<string, string>> = {
   stats: 'cache',
   clients: 'connections',
   keyspace: 'memory',
-  replication: 'peers',
   commandstats: 'commands',
   cpu: 'eventLoop',
 }
@@ -185,7 +184,19 @@ const ONE_VALUE = 'a value is any JSON, read and written as a whole: set KEY '
 /** What has no counterpart, and what to do instead. */
 const ADVICE: readonly (readonly [names: string, advice: string])[] = [
   ['auth', 'this server does not ask who you are yet; nothing was sent'],
-  ['peers lag replicaof slaveof role cluster wait', 'this server does not replicate yet'],
+  [
+    'replicaof slaveof',
+    'every server takes writes; they find each other by start-server --peers; peers lists them',
+  ],
+  [
+    'role cluster',
+    'every server takes writes and holds everything; peers lists the others, hello tells of this one',
+  ],
+  ['wait waitaof', 'set KEY VALUE ACKS N waits for that write; lag shows how far the others are'],
+  [
+    'failover',
+    'there is no primary: ask another server; peers forget NODE removes one that is gone for good',
+  ],
   ['select swapdb move', 'there is one keyspace: give your keys a prefix, such as app1:my-key'],
   ['hset hget hgetall hmset hmget hdel hincrby hkeys hvals hlen hexists', `${ONE_VALUE}{"field": 1}`],
   ['lpush rpush lpop rpop lrange llen blpop brpop linsert lindex', `${ONE_VALUE}[1, 2, 3]`],

@@ -3,6 +3,7 @@
 
 import { CacheError, type CacheErrorCode } from '../protocol/errors.ts'
 import { UsageError } from './shell-input.ts'
+import type { Column } from './shell-table.ts'
 
 export const ShellExit = {
   Done: 0,
@@ -18,12 +19,21 @@ export type ShellExit = (typeof ShellExit)[keyof typeof ShellExit]
 /** What a command comes to, known at once … */
 export type WholeOutcome =
   | { kind: 'ok' }
+  /** A write, and how many other servers have it; `wanted`: as many as were asked for, if that is known. */
+  | { kind: 'acknowledged'; acks: number; wanted: number | undefined }
   /** `shown` stands for it on a terminal. */
   | { kind: 'value'; value: unknown; shown?: string; exit?: ShellExit }
   /** One per key, in their order; undefined for a miss. */
   | { kind: 'values'; keys: readonly string[]; found: readonly ({ value: unknown } | undefined)[] }
   /** Named facts, for reading. */
   | { kind: 'facts'; facts: Readonly<Record<string, unknown>> }
+  /** Rows of facts with the same names; `empty` stands for none on a terminal. */
+  | {
+      kind: 'table'
+      rows: readonly Readonly<Record<string, unknown>>[]
+      columns: readonly Column[]
+      empty: string
+    }
   | { kind: 'text'; text: string }
   /** Frames that came, each with its meaning. */
   | { kind: 'frames'; frames: readonly { bytes: Uint8Array; meaning: string }[]; closed: boolean }
@@ -43,6 +53,8 @@ export function exitOf(outcome: Outcome): ShellExit {
       return ShellExit.Miss
     case 'values':
       return outcome.found.includes(undefined) ? ShellExit.Miss : ShellExit.Done
+    case 'acknowledged':
+      return outcome.acks < (outcome.wanted ?? 0) ? ShellExit.Miss : ShellExit.Done
     case 'value':
       return outcome.exit ?? ShellExit.Done
     case 'error':

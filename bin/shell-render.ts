@@ -9,6 +9,7 @@ import { inspect } from 'node:util'
 import { hexLines } from './shell-frames.ts'
 import { jsonForm } from './shell-json.ts'
 import type { Outcome, WholeOutcome } from './shell-outcome.ts'
+import { tableLines } from './shell-table.ts'
 
 export interface Style {
   form: 'terminal' | 'plain' | 'json'
@@ -47,6 +48,10 @@ function jsonText(outcome: WholeOutcome): string | undefined {
       return `[${outcome.found.map((found) => (found === undefined ? 'null' : toJson(found.value))).join(',')}]`
     case 'facts':
       return toJson(outcome.facts)
+    case 'table':
+      return toJson(outcome.rows)
+    case 'acknowledged':
+      return toJson({ acks: outcome.acks })
     case 'text':
       return toJson(outcome.text)
     case 'frames':
@@ -76,6 +81,10 @@ function shownText(outcome: WholeOutcome, style: Style): string | undefined {
       return outcome.found.map((found, i) => entryText(outcome.keys[i] ?? '', found, style)).join('\n')
     case 'facts':
       return style.form === 'terminal' ? factLines(outcome.facts, style) : toJson(outcome.facts)
+    case 'table':
+      return style.form === 'terminal' ? tableText(outcome, style) : toJson(outcome.rows)
+    case 'acknowledged':
+      return `${paint('OK', 'ok', style)} (acknowledged by ${outcome.acks})`
     case 'text':
       return outcome.text.split('\n').map(printable).join('\n')
     case 'frames':
@@ -169,6 +178,12 @@ function factLines(facts: object, style: Style, indent = ''): string {
 
 function isSection(fact: unknown): fact is object {
   return typeof fact === 'object' && fact !== null
+}
+
+function tableText(outcome: Extract<Outcome, { kind: 'table' }>, style: Style): string {
+  if (outcome.rows.length === 0) return paint(`(${outcome.empty})`, 'miss', style)
+  const [head = '', ...lines] = tableLines(outcome.columns, outcome.rows, factText, style.columns)
+  return [paint(head, 'dim', style), ...lines].join('\n')
 }
 
 function factText(fact: unknown): string {

@@ -11,6 +11,14 @@ export interface CallEnd {
   onFailure(call: Call, error: CacheError, maybeDone: boolean): void
 }
 
+/** How a call fails. */
+export interface Behaviour {
+  /** With an error rather than with a miss. */
+  throws: boolean
+  /** At once while there is an outage. */
+  failsFast: boolean
+}
+
 /** Who waits for what. Allocated per call: kept small. */
 export class Call {
   id = 0
@@ -34,7 +42,7 @@ export class Call {
     resolve: (value: never) => void,
     reject: (error: unknown) => void,
     key: string | undefined,
-    behaviour: { throws: boolean; failsFast: boolean },
+    behaviour: Behaviour,
   ) {
     this.end = end
     this.resolve = resolve

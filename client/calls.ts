@@ -3,6 +3,7 @@
 
 import type { CacheError } from '../protocol/errors.ts'
 import { TTL_MS_MAX } from '../protocol/limits.ts'
+import type { AcksWanted } from './acks.ts'
 import { checkOnUnavailable, type OnUnavailable, positiveNumber } from './options.ts'
 
 declare const version: unique symbol
@@ -40,6 +41,17 @@ export interface StoreOptions extends CallOptions {
   ttlSeconds?: number
   /** Store only if the key is absent, is present, or still has this version. */
   if?: 'absent' | 'present' | { version: Version }
+  /**
+   * How many other servers should have the write before it counts as done, 0 to 64, or 'all' that the server knows;
+   * default 0. The result says how many had it when the time was nearly over: if fewer, it is stored all the same, and
+   * nothing is rolled back. Its own time: `timeoutMs`, which must be long enough for the way to those servers.
+   */
+  acks?: AcksWanted
+}
+
+export interface DeleteOptions extends CallOptions {
+  /** As for `store`; but how many there were is not told. */
+  acks?: AcksWanted
 }
 
 export interface IncrementOptions extends CallOptions {
@@ -63,6 +75,7 @@ export type Lookup<T> =
   | { outcome: 'unavailable'; error: CacheError }
 
 export type Stored =
+  /** `acks`: how many other servers are known to have it, perhaps fewer than were asked for; 0 if none was asked for. */
   | { outcome: 'stored'; version: Version; acks: number }
   /** A condition was not met; `version` is what is there, undefined if nothing is. */
   | { outcome: 'conflict'; version: Version | undefined }
@@ -80,13 +93,15 @@ export interface Entry {
   lifetimeSeconds: number
 }
 
-/** What STATS answers; server, memory, cache, commands, connections, network, peers, eventLoop. */
+/** What STATS answers; server, memory, cache, commands, connections, network, replication, peers, eventLoop. */
 export type ServerStats = Record<string, Record<string, unknown> | unknown[]>
 
 const CALL_OPTIONS = ['timeoutMs', 'signal', 'onUnavailable']
 export const callOptionNames: ReadonlySet<string> = new Set(CALL_OPTIONS)
 export const readOptionNames: ReadonlySet<string> = new Set([...CALL_OPTIONS, 'schema'])
-export const storeOptionNames: ReadonlySet<string> = new Set([...CALL_OPTIONS, 'ttlSeconds', 'if'])
+export const storeOptionNames: ReadonlySet<string> = new Set([...CALL_OPTIONS, 'ttlSeconds', 'if', 'acks'])
+export const storeManyOptionNames: ReadonlySet<string> = new Set([...CALL_OPTIONS, 'ttlSeconds', 'if'])
+export const deleteOptionNames: ReadonlySet<string> = new Set([...CALL_OPTIONS, 'acks'])
 export const incrementOptionNames: ReadonlySet<string> = new Set([...CALL_OPTIONS, 'initial', 'ttlSeconds'])
 
 /** How other caches call a time to live, in their units. */

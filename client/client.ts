@@ -9,12 +9,15 @@ import type { CacheError } from '../protocol/errors.ts'
 import { TTL_MS_MAX } from '../protocol/limits.ts'
 import { Opcode, Want } from '../protocol/messages.ts'
 import { encodeValue } from '../protocol/value.ts'
-import { Call, type CallEnd, capture, captured } from './call.ts'
+import { acksOf, writeAcks } from './acks.ts'
+import { type Behaviour, Call, type CallEnd, capture, captured } from './call.ts'
 import {
   type CallOptions,
   callOptionNames,
   checkCallOptions,
   checkSignal,
+  type DeleteOptions,
+  deleteOptionNames,
   type Entry,
   type IncrementOptions,
   incrementOptionNames,
@@ -22,9 +25,9 @@ import {
   type ReadOptions,
   readOptionNames,
   type ServerStats,
-  type StandardSchemaV1,
   type Stored,
   type StoreOptions,
+  storeManyOptionNames,
   storeOptionNames,
   ttlMsOf,
 } from './calls.ts'
@@ -35,6 +38,7 @@ import { writeKey } from './keys.ts'
 import { ManyKeys } from './many.ts'
 import { type ClientOptions, type ResolvedClientOptions, resolveClientOptions } from './options.ts'
 import { Requests } from './requests.ts'
+import { fitting } from './schema.ts'
 import { Standalone } from './standalone.ts'
 import { isTraced, traceCommand } from './tracing.ts'
 
@@ -49,10 +53,6 @@ export interface ClientEvents {
 
 const CLOSE_TIMEOUT_MS = 2000
 
-interface Behaviour {
-  throws: boolean
-  failsFast: boolean
-}
 const READ = { throws: false, failsFast: true }
 const STORE = { throws: false, failsFast: false }
 const CHANGE = { throws: true, failsFast: false }
@@ -177,7 +177,7 @@ export class OrmucoCacheClient extends EventEmitter<ClientEvents> implements Asy
       }),
     )
     if (options?.schema === undefined || (found.outcome !== 'hit' && found.outcome !== 'stale')) return found
-    const value = await this.#fitting(Promise.resolve(found.value), options.schema)
+    const value = await fitting(found.value, options.schema, this.#counters)
     return value === undefined ? { outcome: 'miss' } : { ...found, value }
   }
 
@@ -187,8 +187,18 @@ export class OrmucoCacheClient extends EventEmitter<ClientEvents> implements Asy
   }
 
   /** Whether there was something to delete. Rejects if the server cannot be asked. */
-  delete(key: string, options?: CallOptions): Promise<boolean> {
-    return this.#keyCall('delete', this.#ends.found, CHANGE, key, options, Opcode.Delete)
+  async delete(key: string, options?: DeleteOptions): Promise<boolean> {
+    if (options !== undefined) checkCallOptions(options, deleteOptionNames)
+    const acks = acksOf(options?.acks)
+    return traceCommand('delete', () =>
+      this.#promise(this.#ends.found, CHANGE, key, options, (call) => {
+        const writer = this.#requests.begin(call, Opcode.Delete, acks === 0 ? 1 : 3)
+        if (writer === undefined) return false
+        writeKey(writer, key, this.#options.keyPrefix)
+        if (acks > 0) writeAcks(writer, acks, options?.timeoutMs ?? this.#options.timeoutMs)
+        return true
+      }),
+    )
   }
 
   /** Whether the key has a value; leaves the LRU order alone. */
@@ -246,19 +256,15 @@ export class OrmucoCacheClient extends EventEmitter<ClientEvents> implements Asy
     )
     const schema = options?.schema
     if (schema === undefined) return values
-    return Promise.all(
-      values.map((value) =>
-        value === undefined ? undefined : this.#fitting(Promise.resolve(value), schema),
-      ),
-    )
+    return Promise.all(values.map((value) => fitting(value, schema, this.#counters)))
   }
 
   /** Stores many values with the same options; outcomes in their order. */
   async storeMany(
     entries: Iterable<readonly [string, unknown]>,
-    options?: Omit<StoreOptions, 'if'> & { if?: 'absent' | 'present' },
+    options?: Omit<StoreOptions, 'if' | 'acks'> & { if?: 'absent' | 'present' },
   ): Promise<Stored[]> {
-    if (options !== undefined) checkCallOptions(options, storeOptionNames)
+    if (options !== undefined) checkCallOptions(options, storeManyOptionNames)
     const condition = conditionOf(options?.if)
     if (condition.version !== undefined) throw new TypeError('storeMany: a version belongs to one key')
     const ttlMs = ttlMsOf(options?.ttlSeconds)
@@ -305,7 +311,7 @@ export class OrmucoCacheClient extends EventEmitter<ClientEvents> implements Asy
     await traceCommand('clear', () => this.#call(this.#ends.found, CHANGE, options, Opcode.Clear))
   }
 
-  /** The server's statistics: server, memory, cache, commands, connections, network, peers, eventLoop. */
+  /** The server's statistics: server, memory, cache, commands, connections, network, replication, peers, eventLoop. */
   async stats(options?: CallOptions): Promise<ServerStats> {
     if (options !== undefined) checkCallOptions(options, callOptionNames)
     return this.#call<ServerStats>(statsEnd, CHANGE, options, Opcode.Stats)
@@ -342,17 +348,18 @@ export class OrmucoCacheClient extends EventEmitter<ClientEvents> implements Asy
         return true
       }),
     )
-    return options.schema === undefined ? found : this.#fitting(found, options.schema)
+    return options.schema === undefined ? found : fitting(found, options.schema, this.#counters)
   }
 
   async #storeWith(key: string, value: unknown, options: StoreOptions): Promise<Stored> {
     checkCallOptions(options, storeOptionNames)
     const ttlMs = ttlMsOf(options.ttlSeconds)
     const { condition, version } = conditionOf(options.if)
+    const acks = acksOf(options.acks)
     return traceCommand('store', () =>
       this.#promise(this.#ends.store, STORE, key, options, (call) => {
         const encoded = encodeValue(value, key)
-        const writer = this.#requests.begin(call, Opcode.Set, 6)
+        const writer = this.#requests.begin(call, Opcode.Set, acks === 0 ? 6 : 8)
         if (writer === undefined) return false
         writeKey(writer, key, this.#options.keyPrefix)
         writer.reserve(encoded.length + 64)
@@ -363,6 +370,7 @@ export class OrmucoCacheClient extends EventEmitter<ClientEvents> implements Asy
         writer.int(condition)
         if (version === undefined) writer.nil()
         else writer.binary(version, 0, version.length)
+        if (acks > 0) writeAcks(writer, acks, options?.timeoutMs ?? this.#options.timeoutMs)
         return true
       }),
     )
@@ -421,16 +429,6 @@ export class OrmucoCacheClient extends EventEmitter<ClientEvents> implements Asy
     const onUnavailable = options?.onUnavailable ?? this.#options.onUnavailable
     if (onUnavailable === undefined) return behaviour
     return { throws: onUnavailable === 'throw', failsFast: behaviour.failsFast }
-  }
-
-  /** The value as the schema puts it out; undefined, and counted, if it does not fit. */
-  async #fitting<T>(found: Promise<unknown>, schema: StandardSchemaV1<unknown, T>): Promise<T | undefined> {
-    const value = await found
-    if (value === undefined) return undefined
-    const result = await schema['~standard'].validate(value)
-    if (result.issues === undefined) return result.value
-    this.#counters.schemaMismatches++
-    return undefined
   }
 
   #onUnavailable(error: CacheError): void {

@@ -1,8 +1,10 @@
 // What `ormuco-cache` gives.
 
 export { CacheError, type CacheErrorCode } from '../protocol/errors.ts'
+export type { AcksWanted } from './acks.ts'
 export type {
   CallOptions,
+  DeleteOptions,
   Entry,
   IncrementOptions,
   Lookup,

@@ -7,7 +7,7 @@ import { type Condition, Opcode, Status } from '../protocol/messages.ts'
 import { type ByteRange, emptyRange, type Reader } from '../protocol/reader.ts'
 import { decodeValue, encodeValue, ValueError } from '../protocol/value.ts'
 import type { Writer } from '../protocol/writer.ts'
-import { Call, type CallEnd } from './call.ts'
+import { type Behaviour, Call, type CallEnd } from './call.ts'
 import { mayHaveActed } from './call-errors.ts'
 import type { CallOptions, Stored } from './calls.ts'
 import type { ClientCounters, Ends } from './ends.ts'
@@ -19,11 +19,6 @@ const PART_KEYS_MAX = 512
 /** Bytes of keys and values in one request, but for a single larger value. */
 const PART_BYTES_MAX = FRAME_OVERHEAD_BYTES_MAX - 8 * 1024
 const SCAN_COUNT = 1000
-
-interface Behaviour {
-  throws: boolean
-  failsFast: boolean
-}
 
 export class ManyKeys {
   readonly #requests: Requests

@@ -13,6 +13,8 @@ import { giveBuffer, takeBuffer } from './spare-buffers.ts'
 
 /** First size of a partial frame's buffer, in bytes. */
 const PARTIAL_BYTES_MIN = 1024
+/** Few steps: each leaves a buffer behind that is collected late. A claim costs this many times what was sent for it. */
+const GROWTH = 16
 const NO_BYTES = Buffer.alloc(0)
 
 /**
@@ -114,10 +116,10 @@ export class FrameReader {
     this.#partialBytes = bytes
   }
 
-  /** Twice what there is, but no more than the frame needs. */
+  /** A multiple of what there is, but no more than the frame needs. */
   #growth(): number {
     if (this.#partialBytes < FRAME_HEADER_BYTES) return 0
-    return Math.min(this.#partial.length * 2, FRAME_HEADER_BYTES + readUint32(this.#partial, 0))
+    return Math.min(this.#partial.length * GROWTH, FRAME_HEADER_BYTES + readUint32(this.#partial, 0))
   }
 
   #checkedLength(bytes: Uint8Array, at: number): number {

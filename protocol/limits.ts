@@ -51,3 +51,12 @@ export const BOOT_ID_BYTES = 8
 /** Unless SCAN says otherwise, and at the most, this many keys per page. */
 export const SCAN_COUNT_DEFAULT = 100
 export const SCAN_COUNT_MAX = 4096
+
+/** No more servers than this in a cluster: every message and every rule between them is linear in their number. */
+export const MEMBERS_MAX = 64
+
+/** Write concern: as acks operand, all other servers that this one knows. */
+export const ACKS_ALL = 255
+/** How long a write waits for other servers to confirm it, unless it says otherwise, and at the most. ms. */
+export const ACKS_TIMEOUT_MS_DEFAULT = 1000
+export const ACKS_TIMEOUT_MS_MAX = 60_000

@@ -11,9 +11,9 @@ export const Opcode = {
   Ping: 2,
   /** key, want? → flags, value [, version, ttlMs|nil] when want has Want.Meta */
   Get: 3,
-  /** key, flags, value, ttlMs?, condition?, version?, acks? → version, acks · Conflict: version|nil */
+  /** key, flags, value, ttlMs?, condition?, version?, acks?, acksTimeoutMs? → version, acks · Conflict: version|nil */
   Set: 4,
-  /** key, acks? → Ok, or Miss when there was nothing */
+  /** key, acks?, acksTimeoutMs? → Ok, or Miss when there was nothing; with acks, how many */
   Delete: 5,
   /** key, ttlMs → version */
   Touch: 6,
@@ -37,8 +37,53 @@ export const Opcode = {
   Stats: 15,
   /** → Ok, then the server closes */
   Quit: 16,
+  /** → [map…], one for each other server of the cluster */
+  Peers: 17,
+  /** → [map…]: of each other server how far behind it is */
+  Lag: 18,
+  /** node id → Ok, or Miss when there is no such member */
+  ForgetPeer: 19,
 } as const
 export type Opcode = (typeof Opcode)[keyof typeof Opcode]
+
+/**
+ * Messages between servers: frames of the same shape, request id 0, and no replies. Their layouts are in
+ * server/replication/, each beside the code that writes and reads it.
+ */
+export const PeerOpcode = {
+  /** First on a connection in both directions: who I am, what I have of you, whom I know. */
+  Hello: 32,
+  /** boot, from seq, to seq, hlc, F, [record…]: what the sender stamped */
+  Batch: 33,
+  /** boot, seq, hlc, F, [declined…]: everything up to seq was applied; declined are places in the last batch */
+  Ack: 34,
+  /** boot, seq: go on from here */
+  Rewind: 35,
+  /** clocks, F, acknowledgement vector, members; every second */
+  Ping: 36,
+  /** stamp of the PING, wall clock */
+  Pong: 37,
+  /** what, why: nothing of the message was applied */
+  Refused: 38,
+  /** [[key, hlc, origin, expiresAtMs]…]: values that live longer, because they were read */
+  Extend: 39,
+  /** why: the connection closes */
+  Bye: 40,
+  /** Anti-entropy, on the bulk connection: see server/replication/round-messages.ts. */
+  RoundOpen: 48,
+  RoundAnswer: 49,
+  RoundAsk: 50,
+  RoundList: 51,
+  RoundRecords: 52,
+  RoundWant: 53,
+  RoundPurge: 54,
+  RoundTurn: 55,
+  RoundClose: 56,
+  RoundBusy: 57,
+} as const
+export type PeerOpcode = (typeof PeerOpcode)[keyof typeof PeerOpcode]
+/** Opcodes from here on belong to servers. */
+export const FIRST_PEER_OPCODE = 32
 
 /** Below FIRST_ERROR an outcome, from there on an error whose first operand is a text and second, optional, a retry-after in ms. */
 export const Status = {

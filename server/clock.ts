@@ -27,6 +27,11 @@ export class HybridClock {
     return this.#last
   }
 
+  /** Starts anew, for a server whose wall clock was set back: whoever calls this gives up its former stamps. */
+  reset(wallMs: number): void {
+    this.#last = hlcOfWall(wallMs)
+  }
+
   /** Has seen a remote stamp: later ticks are above it. The caller checked how far ahead it is. */
   receive(remote: number): void {
     if (remote > this.#last) this.#last = remote

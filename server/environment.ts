@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { parseEnv } from 'node:util'
 import { count, duration, hostPort, type Notation, size, toggle } from '../protocol/notation.ts'
 import { OptionError, type ServerOptions, STORE_KINDS } from './options.ts'
+import { NETWORK_PRESETS } from './replication/defaults.ts'
 
 export type Environment = Readonly<Record<string, string | undefined>>
 export type Warn = (fields: object, phrase: string) => void
@@ -22,6 +23,9 @@ export const serverReaders = {
   nodeId: (_, text) => ({ nodeId: text }),
   region: (_, text) => ({ region: text }),
   cluster: (_, text) => ({ cluster: text }),
+  peers: (_, text) => ({ peers: text.split(/[\s,]+/).filter((address) => address !== '') }),
+  multicast: (_, text) => ({ multicast: text }),
+  network: (name, text) => ({ network: choose(name, text, NETWORK_PRESETS) }),
   maxMemory: (name, text) => ({ maxMemoryBytes: take(name, text, size) }),
   maxEntries: (name, text) => ({ maxEntries: take(name, text, entryCount) }),
   defaultTtl: (name, text) => ({ defaultTtlSeconds: take(name, text, duration) / 1000 }),
@@ -43,6 +47,9 @@ export const serverVariables: readonly Variable<ServerOptions>[] = [
   { name: 'CACHE_NODE_ID', read: serverReaders.nodeId },
   { name: 'CACHE_REGION', read: serverReaders.region },
   { name: 'CACHE_CLUSTER', read: serverReaders.cluster },
+  { name: 'PEERS', read: serverReaders.peers },
+  { name: 'CACHE_MULTICAST', read: serverReaders.multicast },
+  { name: 'CACHE_NETWORK', read: serverReaders.network },
   { name: 'CACHE_MAX_MEMORY', read: serverReaders.maxMemory },
   { name: 'CACHE_MAX_SIZE', read: serverReaders.maxEntries },
   { name: 'CACHE_MAX_CAPACITY', read: serverReaders.maxEntries },
@@ -60,13 +67,7 @@ const cacheVariables = serverVariables.filter(({ name }) =>
 )
 
 /** Variables of the product that this version does not act on; whoever sets one must hear of it. */
-const WITHOUT_EFFECT = [
-  'PEERS',
-  'CACHE_MULTICAST',
-  'CACHE_HTTP_LISTEN_ON',
-  'CACHE_AUTH_FILE',
-  'CACHE_TLS_CERT',
-]
+const WITHOUT_EFFECT = ['CACHE_HTTP_LISTEN_ON', 'CACHE_AUTH_FILE', 'CACHE_TLS_CERT']
 
 /** A setting that was found: where, what stood there, and what it means. */
 export interface Found<Options> {

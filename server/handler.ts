@@ -9,6 +9,10 @@ export interface Requester {
   clientName: string
   /** Sends what is written and closes. */
   quit(): void
+  /** There will be a reply to a request that none was written for: `answer` comes, exactly once. */
+  defer(): void
+  /** A deferred reply: one whole frame, lent until it returns. */
+  answer(frame: Uint8Array): void
 }
 
 /** Reads one request, changes what it asks for, writes one reply. Synchronous; throws ProtocolError before any change. */

@@ -16,7 +16,7 @@ import { Writer } from '../protocol/writer.ts'
 import type { Handler } from './handler.ts'
 import { type Keyspace, WriteOutcome } from './keyspace.ts'
 import type { Operands } from './operands.ts'
-import { beginReply, REPLY_HEAD_BYTES, writeVersion } from './replies.ts'
+import { beginReply, REPLY_HEAD_BYTES, refusal, writeVersion } from './replies.ts'
 import { NO_SLOT, type Slot, type Span } from './store/store.ts'
 
 /** An entry of a reply beside its value or version: array head, status, flags, binary head, or a version. */
@@ -94,7 +94,7 @@ export function manyKeyHandlers(
       const outcome = keyspace.set(operands.key, flags, operands.value, ttlMs, condition, operands.version)
       output.array(outcome === WriteOutcome.Stored ? 2 : 1)
       output.int(statusOf(outcome))
-      if (outcome === WriteOutcome.Stored) writeVersion(output, keyspace, keyspace.written.hlc)
+      if (outcome === WriteOutcome.Stored) writeVersion(output, keyspace, keyspace.written)
     }
     output.endFrame(start)
   }
@@ -109,8 +109,11 @@ export function manyKeyHandlers(
     output.room(REPLY_HEAD_BYTES + count)
     const start = beginReply(output, request, Status.Ok, 1)
     output.array(count)
-    for (let i = 0; i < count; i++)
-      output.int(keyspace.delete(operands.takeKey(request)) ? Status.Ok : Status.Miss)
+    for (let i = 0; i < count; i++) {
+      const outcome = keyspace.delete(operands.takeKey(request))
+      if (outcome !== WriteOutcome.Stored) output.int(refusal(outcome, 0).status)
+      else output.int(keyspace.existed ? Status.Ok : Status.Miss)
+    }
     output.endFrame(start)
   }
 

@@ -15,19 +15,26 @@ import {
 } from '../protocol/limits.ts'
 import { Capability, Opcode, Status, Want } from '../protocol/messages.ts'
 import type { Reader } from '../protocol/reader.ts'
+import { DeferredReplies } from './deferred.ts'
 import type { Handler } from './handler.ts'
 import { manyKeyHandlers } from './handlers-many.ts'
+import { type PeerCommands, peerHandlers } from './handlers-peers.ts'
 import { type Keyspace, WriteOutcome } from './keyspace.ts'
 import { Operands } from './operands.ts'
 import type { Output } from './output.ts'
 import { beginReply, REPLY_HEAD_BYTES, refusal, replyStatus, writeTtl, writeVersion } from './replies.ts'
 import type { Identity, ServerStats } from './statistics.ts'
 import { emptyHead, NO_SLOT } from './store/store.ts'
+import type { Writes } from './writes.ts'
 
 export interface HandlerContext {
   keyspace: Keyspace
   identity: Identity
   valueBytesMax: number
+  /** What other servers do for a write. */
+  writes: Writes
+  /** What is known of other servers. */
+  peers: PeerCommands
   stats(): ServerStats
 }
 
@@ -38,6 +45,7 @@ export function makeHandlers(context: HandlerContext): readonly (Handler | undef
   const { store } = keyspace
   const operands = new Operands(context.valueBytesMax)
   const head = emptyHead()
+  const deferred = new DeferredReplies(keyspace, context.writes)
 
   handlers[Opcode.Hello] = (request, output, requester) => {
     const lowest = request.optional() ? request.uint() : PROTOCOL_VERSION_MIN
@@ -60,7 +68,7 @@ export function makeHandlers(context: HandlerContext): readonly (Handler | undef
     output.int(Capability.None)
     output.string(identity.version)
     output.string(identity.nodeId())
-    output.binary(identity.bootId, 0, BOOT_ID_BYTES)
+    output.binary(identity.bootId(), 0, BOOT_ID_BYTES)
     output.string(identity.region)
     output.string(identity.cluster)
     output.int(context.valueBytesMax)
@@ -102,13 +110,13 @@ export function makeHandlers(context: HandlerContext): readonly (Handler | undef
     output.at += valueBytes
     if (wantsMeta) {
       store.head(slot, head)
-      writeVersion(output, keyspace, head.hlc)
+      writeVersion(output, keyspace, head)
       writeTtl(output, keyspace.ttlMs(slot))
     }
     output.endFrame(start)
   }
 
-  handlers[Opcode.Set] = (request, output) => {
+  handlers[Opcode.Set] = (request, output, requester) => {
     const key = operands.readKey(request)
     request.required('flags')
     const flags = operands.takeFlags(request)
@@ -121,9 +129,10 @@ export function makeHandlers(context: HandlerContext): readonly (Handler | undef
     request.close()
     const outcome = keyspace.set(key, flags, value, ttlMs, condition, version)
     if (outcome === WriteOutcome.Stored) {
+      if (operands.acks > 0 && deferred.stored(request, operands, requester)) return
       output.room(REPLY_HEAD_BYTES)
       const start = beginReply(output, request, Status.Ok, 2)
-      writeVersion(output, keyspace, keyspace.written.hlc)
+      writeVersion(output, keyspace, keyspace.written)
       output.int(0)
       output.endFrame(start)
     } else if (outcome === WriteOutcome.Conflict) {
@@ -132,17 +141,21 @@ export function makeHandlers(context: HandlerContext): readonly (Handler | undef
       if (keyspace.conflictSlot === NO_SLOT) output.nil()
       else {
         store.head(keyspace.conflictSlot, head)
-        writeVersion(output, keyspace, head.hlc)
+        writeVersion(output, keyspace, head)
       }
       output.endFrame(start)
     } else throw refusal(outcome, key.length + value.length)
   }
 
-  handlers[Opcode.Delete] = (request, output) => {
+  handlers[Opcode.Delete] = (request, output, requester) => {
     const key = operands.readKey(request)
     operands.readAcks(request)
     request.close()
-    replyStatus(output, request, keyspace.delete(key) ? Status.Ok : Status.Miss)
+    const outcome = keyspace.delete(key)
+    if (outcome !== WriteOutcome.Stored) throw refusal(outcome, key.length)
+    const status = keyspace.existed ? Status.Ok : Status.Miss
+    if (operands.acks > 0 && deferred.deleted(request, operands, requester, status)) return
+    replyStatus(output, request, status)
   }
 
   handlers[Opcode.Touch] = (request, output) => {
@@ -155,7 +168,7 @@ export function makeHandlers(context: HandlerContext): readonly (Handler | undef
     }
     output.room(REPLY_HEAD_BYTES)
     const start = beginReply(output, request, Status.Ok, 1)
-    writeVersion(output, keyspace, keyspace.written.hlc)
+    writeVersion(output, keyspace, keyspace.written)
     output.endFrame(start)
   }
 
@@ -172,7 +185,7 @@ export function makeHandlers(context: HandlerContext): readonly (Handler | undef
     const start = beginReply(output, request, Status.Ok, 5)
     output.int(head.flags)
     output.int(head.valueBytes)
-    writeVersion(output, keyspace, head.hlc)
+    writeVersion(output, keyspace, head)
     writeTtl(output, keyspace.ttlMs(slot))
     writeTtl(output, head.lifetimeMs === 0 ? Number.POSITIVE_INFINITY : head.lifetimeMs)
     output.endFrame(start)
@@ -189,7 +202,7 @@ export function makeHandlers(context: HandlerContext): readonly (Handler | undef
     output.room(REPLY_HEAD_BYTES)
     const frame = beginReply(output, request, Status.Ok, 2)
     output.int(keyspace.number)
-    writeVersion(output, keyspace, keyspace.written.hlc)
+    writeVersion(output, keyspace, keyspace.written)
     output.endFrame(frame)
   }
   handlers[Opcode.Increment] = (request, output) => increment(request, output, 1)
@@ -223,5 +236,9 @@ export function makeHandlers(context: HandlerContext): readonly (Handler | undef
     requester.quit()
   }
 
-  return Object.assign(handlers, manyKeyHandlers(keyspace, operands, context.valueBytesMax))
+  return Object.assign(
+    handlers,
+    manyKeyHandlers(keyspace, operands, context.valueBytesMax),
+    peerHandlers(context.peers),
+  )
 }

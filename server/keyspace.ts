@@ -9,6 +9,7 @@ import { emptyRange, Reader } from '../protocol/reader.ts'
 import { viewOf, Writer } from '../protocol/writer.ts'
 import type { HybridClock } from './clock.ts'
 import { Lookahead } from './lookahead.ts'
+import type { Origins } from './origins.ts'
 import {
   emptyHead,
   NO_SLOT,
@@ -18,6 +19,7 @@ import {
   type Span,
   type Store,
 } from './store/store.ts'
+import type { Writes } from './writes.ts'
 
 /** The longest integer of MessagePack. */
 const NUMBER_BYTES_MAX = 9
@@ -32,8 +34,6 @@ export type WriteOutcome = (typeof WriteOutcome)[keyof typeof WriteOutcome]
 export interface KeyspaceOptions {
   defaultTtlMs: number
   renewOnHit: boolean
-  /** 8 random bytes of this process: the origin of the versions it stamps. */
-  bootId: Uint8Array
 }
 
 export interface KeyspaceCounters {
@@ -53,6 +53,8 @@ export class Keyspace {
   nowMs = 0
   /** After INCR and DECR: the new number. */
   number = 0
+  /** After DELETE: whether there was a value. */
+  existed = false
   /** Head of the record that the last write made, or that a refused condition met (then see `conflictSlot`). */
   readonly written: RecordHead = emptyHead()
   /** After a refused condition: the record that is there, or NO_SLOT. */
@@ -60,18 +62,20 @@ export class Keyspace {
 
   readonly #clock: HybridClock
   readonly #options: KeyspaceOptions
-  readonly #boot: DataView
+  readonly #origins: Origins
+  readonly #writes: Writes
   readonly #head: RecordHead = emptyHead()
   readonly #number = new Writer(NUMBER_BYTES_MAX)
   readonly #numberReader = new Reader()
   readonly #value: Span = emptyRange()
 
-  constructor(store: Store, clock: HybridClock, options: KeyspaceOptions) {
+  constructor(store: Store, clock: HybridClock, origins: Origins, writes: Writes, options: KeyspaceOptions) {
     this.store = store
     this.lookahead = new Lookahead(store)
     this.#clock = clock
+    this.#origins = origins
+    this.#writes = writes
     this.#options = options
-    this.#boot = viewOf(options.bootId)
   }
 
   /** A value to serve, made the most recently used; NO_SLOT on a miss. */
@@ -115,13 +119,25 @@ export class Keyspace {
     return this.#put(hash, this.store.find(hash, key), key, value)
   }
 
-  /** Whether there was something to delete. */
-  delete(key: Span): boolean {
-    const slot = this.peek(key)
-    if (slot === NO_SLOT) return false
-    this.counters.deletes++
-    this.store.forget(slot, 'deleted')
-    return true
+  /**
+   * Deletes; afterwards `existed` says whether there was something. Where there are other servers it leaves a tombstone
+   * even if there was nothing: this server may have evicted what others still hold.
+   */
+  delete(key: Span): WriteOutcome {
+    const hash = this.lookahead.hash(key)
+    const slot = this.store.findLive(hash, key, this.nowMs)
+    this.existed = slot !== NO_SLOT
+    if (this.existed) this.counters.deletes++
+    if (!this.#writes.mustMark) {
+      if (this.existed) this.store.forget(slot, 'deleted')
+      return WriteOutcome.Stored
+    }
+    const head = this.#head
+    head.kind = RecordKind.Tombstone
+    head.flags = this.#writes.markerFlags
+    head.expiresAtMs = 0
+    head.lifetimeMs = 0
+    return this.#stamp(hash, this.store.find(hash, key), key, NO_VALUE)
   }
 
   /** A new time to live; a new version, since other servers must hear of it. False if there is no such value. */
@@ -166,15 +182,15 @@ export class Keyspace {
 
   /** Everything stamped until now is gone. */
   clear(): void {
-    this.store.flush(this.#clock.tick(this.nowMs))
+    this.#writes.flush(this.nowMs)
   }
 
-  /** Writes a version as it stands on the wire: u64 hlc, boot id of its origin. */
-  writeVersion(hlc: number, target: DataView, at: number): void {
-    target.setInt32(at, hlc / 2 ** 32)
-    target.setInt32(at + 4, hlc)
-    target.setInt32(at + 8, this.#boot.getInt32(0))
-    target.setInt32(at + 12, this.#boot.getInt32(4))
+  /** Writes a record's version as it stands on the wire: u64 hlc, boot id of its origin. */
+  writeVersion(head: RecordHead, target: DataView, at: number): void {
+    target.setInt32(at, head.hlc / 2 ** 32)
+    target.setInt32(at + 4, head.hlc)
+    target.setInt32(at + 8, this.#origins.highWord(head.origin))
+    target.setInt32(at + 12, this.#origins.lowWord(head.origin))
   }
 
   /** Milliseconds a record has left; Infinity = no end. */
@@ -184,14 +200,20 @@ export class Keyspace {
   }
 
   #put(hash: number, slot: Slot, key: Span, value: Span): WriteOutcome {
+    const outcome = this.#stamp(hash, slot, key, value)
+    if (outcome === WriteOutcome.Stored) this.counters.sets++
+    return outcome
+  }
+
+  #stamp(hash: number, slot: Slot, key: Span, value: Span): WriteOutcome {
     // Only a new key can be anything but text: what is found was checked when it came.
     if (slot === NO_SLOT && !isUtf8Text(key)) return WriteOutcome.NotUtf8
     const head = this.#head
     head.hlc = this.#clock.tick(this.nowMs)
-    head.origin = 0
+    head.origin = this.#origins.self
     if (this.store.put(hash, slot, key, value, head, this.nowMs) === NO_SLOT) return WriteOutcome.TooLarge
-    this.counters.sets++
     this.written.hlc = head.hlc
+    this.written.origin = head.origin
     return WriteOutcome.Stored
   }
 
@@ -202,9 +224,15 @@ export class Keyspace {
   }
 
   #renew(slot: Slot): void {
-    if (this.store.expiresAtMs(slot) === 0) return
+    const former = this.store.expiresAtMs(slot)
+    if (former === 0) return
     this.store.head(slot, this.#head)
-    if (this.#head.lifetimeMs > 0) this.store.setExpiry(slot, this.nowMs + this.#head.lifetimeMs)
+    if (this.#head.lifetimeMs === 0) return
+    // Another server may have renewed it by a clock that is ahead of this one's.
+    const expiresAtMs = Math.max(former, this.nowMs + this.#head.lifetimeMs)
+    if (expiresAtMs === former) return
+    this.store.setExpiry(slot, expiresAtMs)
+    this.#writes.extended(slot, former)
   }
 
   #holds(hash: number, key: Span, condition: Condition, version: Span): boolean {
@@ -213,11 +241,11 @@ export class Keyspace {
     if (slot === NO_SLOT) return condition === Condition.Absent
     if (condition === Condition.Present) return true
     this.store.head(slot, this.written)
-    return condition === Condition.Version && this.#isVersion(version, this.written.hlc)
+    return condition === Condition.Version && this.#isVersion(version, this.written)
   }
 
-  #isVersion(version: Span, hlc: number): boolean {
-    this.writeVersion(hlc, ownVersionView, 0)
+  #isVersion(version: Span, head: RecordHead): boolean {
+    this.writeVersion(head, ownVersionView, 0)
     for (let i = 0; i < VERSION_BYTES; i++) if (version.bytes[version.at + i] !== ownVersion[i]) return false
     return true
   }
@@ -231,6 +259,7 @@ export class Keyspace {
   }
 }
 
+const NO_VALUE: Span = { bytes: new Uint8Array(0), at: 0, length: 0 }
 const ownVersion = new Uint8Array(VERSION_BYTES)
 const ownVersionView = viewOf(ownVersion)
 const numberBytes = new Uint8Array(NUMBER_BYTES_MAX)

@@ -2,7 +2,15 @@
 // What it hands out are views of the frame, reused by the next request.
 
 import { ProtocolError } from '../protocol/errors.ts'
-import { KEY_BYTES_MAX, TTL_MS_MAX, VERSION_BYTES } from '../protocol/limits.ts'
+import {
+  ACKS_ALL,
+  ACKS_TIMEOUT_MS_DEFAULT,
+  ACKS_TIMEOUT_MS_MAX,
+  KEY_BYTES_MAX,
+  MEMBERS_MAX,
+  TTL_MS_MAX,
+  VERSION_BYTES,
+} from '../protocol/limits.ts'
 import { Condition, Status } from '../protocol/messages.ts'
 import { emptyRange, type Reader } from '../protocol/reader.ts'
 import { isTtl, TTL_DEFAULT } from './keyspace.ts'
@@ -12,6 +20,9 @@ export class Operands {
   readonly key: Span = emptyRange()
   readonly value: Span = emptyRange()
   readonly version: Span = emptyRange()
+  /** After `readAcks`: 0 to MEMBERS_MAX, or ACKS_ALL; and ms. */
+  acks = 0
+  acksTimeoutMs = 0
   readonly #valueBytesMax: number
 
   constructor(valueBytesMax: number) {
@@ -80,8 +91,19 @@ export class Operands {
     return this.version
   }
 
-  /** Write concern: without replication there is nobody to wait for. */
+  /** Write concern: how many other servers should have the write before it is answered, and for how long to wait. */
   readAcks(request: Reader): void {
-    if (request.optional()) request.uint()
+    this.acks = request.optional() ? request.uint() : 0
+    if (this.acks > MEMBERS_MAX && this.acks !== ACKS_ALL)
+      throw new ProtocolError(
+        Status.BadOperand,
+        `acks are 0 to ${MEMBERS_MAX}, or ${ACKS_ALL} for all, got ${this.acks}`,
+      )
+    this.acksTimeoutMs = request.optional() ? request.uint() : ACKS_TIMEOUT_MS_DEFAULT
+    if (this.acksTimeoutMs > ACKS_TIMEOUT_MS_MAX)
+      throw new ProtocolError(
+        Status.BadOperand,
+        `acks are waited for at most ${ACKS_TIMEOUT_MS_MAX} ms, got ${this.acksTimeoutMs}`,
+      )
   }
 }

@@ -3,16 +3,21 @@
 // range and consistent, and the parts rely on that without asking again.
 // Reads no environment: flags, variables and .env become a ServerOptions elsewhere.
 
-import { BlockList, isIP } from 'node:net'
+import { isIP } from 'node:net'
 import { inspect } from 'node:util'
 import {
   DEFAULT_PORT,
   FRAME_OVERHEAD_BYTES_MAX,
+  MEMBERS_MAX,
   TTL_MS_MAX,
   VALUE_BYTES_MAX_CEILING,
   VALUE_BYTES_MAX_DEFAULT,
 } from '../protocol/limits.ts'
-import { duration, size } from '../protocol/notation.ts'
+import { duration, hostPort, size } from '../protocol/notation.ts'
+import { isLoopback } from './loopback.ts'
+import { multicastGroup } from './multicast.ts'
+import { NETWORK_PRESETS, type NetworkPreset, replicationDefaults } from './replication/defaults.ts'
+import type { ReplicationOptions } from './replication/replica.ts'
 
 const KIB = 1024
 const MIB = 1024 * KIB
@@ -40,6 +45,14 @@ export interface ServerOptions {
   region?: string
   /** Servers and clients of different clusters are not meant for each other. */
   cluster?: string
+  /** Other servers of the cluster, each as host:port. One that names the others is enough; one's own is skipped. */
+  peers?: readonly string[]
+  /** UDP group and port, as group:port, on which servers of one LAN find each other without a list; '' = off. */
+  multicast?: string
+  /** How far apart the servers are: 'local' and 'lan' keep less on its way than 'wan'. */
+  network?: NetworkPreset
+  /** Durations and budgets of replication, for who knows why; see server/replication/defaults.ts. */
+  replication?: Partial<ReplicationOptions>
 
   /** Most bytes of the store, every overhead charged. More holds more; the process needs some 60 MB on top. */
   maxMemoryBytes?: number
@@ -86,6 +99,13 @@ export const SERVER_DEFAULTS = {
   host: '127.0.0.1',
   region: 'default',
   cluster: 'default',
+  // Alone, until somebody names others, or is named by them.
+  peers: [] as readonly string[],
+  // Nothing is said on the LAN that nobody asked for.
+  multicast: '',
+  // The safe choice: on a near network it costs nothing but memory that is not used.
+  network: 'wan',
+  replication: {},
   // Fits a small container, and is plenty to try things out.
   maxMemoryBytes: 256 * MIB,
   // Memory is what runs out; a count is for those who think in entries.
@@ -141,6 +161,10 @@ export function resolveOptions(options: ServerOptions = {}): ResolvedServerOptio
     nodeId: options.nodeId === undefined ? undefined : label('nodeId', options.nodeId),
     region: label('region', given(options, 'region')),
     cluster: label('cluster', given(options, 'cluster')),
+    peers: addresses(options),
+    multicast: group(options),
+    network: preset(options),
+    replication: durations(options),
     maxMemoryBytes: bytes(options, 'maxMemoryBytes', MIB, 1024 * GIB),
     maxEntries: entries(options),
     defaultTtlSeconds: ttlSeconds(options),
@@ -161,17 +185,6 @@ export function resolveOptions(options: ServerOptions = {}): ResolvedServerOptio
   refuseExposure(resolved)
   return resolved
 }
-
-/** Whether only this machine can reach it. A name other than `localhost` may resolve to anything: false. */
-export function isLoopback(host: string): boolean {
-  const family = isIP(host)
-  if (family === 0) return host.toLowerCase() === 'localhost'
-  return loopback.check(host, family === 4 ? 'ipv4' : 'ipv6')
-}
-
-const loopback = new BlockList()
-loopback.addSubnet('127.0.0.0', 8, 'ipv4')
-loopback.addAddress('::1', 'ipv6')
 
 const silence: Logger = { debug() {}, info() {}, warn() {}, error() {} }
 
@@ -236,6 +249,43 @@ function trueOrFalse(options: ServerOptions, option: DefaultedOption): boolean {
   const value = given(options, option)
   if (typeof value === 'boolean') return value
   throw new OptionError(option, value, 'true or false')
+}
+
+function addresses(options: ServerOptions): readonly string[] {
+  const value = given(options, 'peers')
+  const allowed = `a list of at most ${MEMBERS_MAX} addresses, each host:port, such as 10.0.0.2:11142 or [::1]:11142`
+  if (!Array.isArray(value) || value.length > MEMBERS_MAX) throw new OptionError('peers', value, allowed)
+  for (const address of value) {
+    const parsed = typeof address === 'string' ? hostPort.parse(address) : undefined
+    if (parsed?.host === undefined || parsed.port === 0) throw new OptionError('peers', value, allowed)
+  }
+  return value
+}
+
+function group(options: ServerOptions): string {
+  const value = given(options, 'multicast')
+  if (value === '' || (typeof value === 'string' && multicastGroup.parse(value) !== undefined)) return value
+  throw new OptionError('multicast', value, multicastGroup.allowed)
+}
+
+function preset(options: ServerOptions): NetworkPreset {
+  const value = given(options, 'network')
+  const known = NETWORK_PRESETS.find((candidate) => candidate === value)
+  if (known !== undefined) return known
+  throw new OptionError('network', value, NETWORK_PRESETS.join(' or '))
+}
+
+function durations(options: ServerOptions): Partial<ReplicationOptions> {
+  const value: Partial<ReplicationOptions> = options.replication ?? {}
+  const known = Object.keys(replicationDefaults('wan', 0))
+  for (const [name, number] of Object.entries(value))
+    if (!known.includes(name) || typeof number !== 'number' || !(number > 0))
+      throw new OptionError(
+        `replication.${name}`,
+        number,
+        `a number above 0, under one of the names ${known.join(', ')}`,
+      )
+  return value
 }
 
 function storeKind(options: ServerOptions): StoreKind {

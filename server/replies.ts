@@ -6,6 +6,7 @@ import { Status } from '../protocol/messages.ts'
 import type { Reader } from '../protocol/reader.ts'
 import { type Keyspace, WriteOutcome } from './keyspace.ts'
 import type { Output } from './output.ts'
+import type { RecordHead } from './store/store.ts'
 
 /** Room for any reply but its texts, keys and values. */
 export const REPLY_HEAD_BYTES = 64
@@ -31,9 +32,9 @@ export function replyStatus(output: Output, request: Reader, status: Status): vo
   output.endFrame(beginReply(output, request, status, 0))
 }
 
-export function writeVersion(output: Output, keyspace: Keyspace, hlc: number): void {
+export function writeVersion(output: Output, keyspace: Keyspace, head: RecordHead): void {
   output.binaryHead(VERSION_BYTES)
-  keyspace.writeVersion(hlc, output.view, output.at)
+  keyspace.writeVersion(head, output.view, output.at)
   output.at += VERSION_BYTES
 }
 

@@ -6,10 +6,10 @@
 //                        └──(port in use …)──> idle            destroy() from any state ──> closed
 //
 // close(): no new connections; clients that said HELLO are told; a connection that has fallen silent is ended, and what
-// is still busy when `drainMs` is over is cut.
+// is still busy when `drainMs` is over is cut. Other servers get the last writes, and so they are left last.
 
 import { randomBytes } from 'node:crypto'
-import { createServer, type Server as NetServer, type Socket } from 'node:net'
+import { createServer, isIP, type Server as NetServer, type Socket } from 'node:net'
 import { CacheError } from '../protocol/errors.ts'
 import { BOOT_ID_BYTES } from '../protocol/limits.ts'
 import { ReadBuffer } from '../protocol/read-buffer.ts'
@@ -17,12 +17,20 @@ import { acceptedTransport } from '../protocol/socket-transport.ts'
 import type { Transport } from '../protocol/transport.ts'
 import { PACKAGE_VERSION } from '../protocol/version.ts'
 import { HybridClock } from './clock.ts'
+import { Discovery } from './discovery.ts'
 import { type Environment, fromEnvironment } from './environment.ts'
 import type { Handler } from './handler.ts'
 import { makeHandlers } from './handlers.ts'
 import { Keyspace } from './keyspace.ts'
+import { isWildcard } from './loopback.ts'
+import { Mesh } from './mesh.ts'
+import { multicastGroup } from './multicast.ts'
 import { type ResolvedServerOptions, resolveOptions, type ServerOptions } from './options.ts'
 import { Output } from './output.ts'
+import type { PeerConnection } from './peer-connection.ts'
+import { type PeerStatus, replicationStats } from './peer-status.ts'
+import { replicationDefaults } from './replication/defaults.ts'
+import { Replicator } from './replication/replicator.ts'
 import { Session, type SessionHost } from './session.ts'
 import { type Identity, type ServerStats, Statistics } from './statistics.ts'
 import { ArenaStore } from './store/arena-store.ts'
@@ -52,9 +60,12 @@ export class OrmucoCacheServer implements AsyncDisposable {
   readonly #options: ResolvedServerOptions
   readonly #identity: Identity
   readonly #keyspace: Keyspace
+  readonly #mesh: Mesh
   readonly #host: SessionHost
   readonly #statistics = new Statistics(Date.now())
   readonly #sessions = new Set<Session>()
+  readonly #portIsDefault: boolean
+  #discovery: Discovery | undefined
   #net: NetServer | undefined
   #state: 'idle' | 'starting' | 'listening' | 'draining' | 'closed' = 'idle'
   #address: Address | undefined
@@ -66,28 +77,52 @@ export class OrmucoCacheServer implements AsyncDisposable {
   /** Reads no environment. Throws OptionError for what cannot be. */
   constructor(options: ServerOptions = {}) {
     this.#options = resolveOptions(options)
-    const bootId = randomBytes(BOOT_ID_BYTES)
+    this.#portIsDefault = options.port === undefined
+    const buffer = new ReadBuffer()
+    const store = makeStore(this.#options)
+    const clock = new HybridClock()
+    this.#mesh = new Mesh({
+      logger: this.#options.logger,
+      buffer,
+      random: Math.random,
+      makeReplicator: (effects) =>
+        new Replicator({
+          store,
+          clock,
+          boot: newBoot(),
+          label: this.#nodeId(),
+          cluster: this.#options.cluster,
+          region: this.#options.region,
+          options: {
+            ...replicationDefaults(this.#options.network, this.#options.maxMemoryBytes),
+            ...this.#options.replication,
+          },
+          effects: { ...effects, random: Math.random, newBoot },
+        }),
+    })
+    const { replicator } = this.#mesh
     this.#identity = {
       version: PACKAGE_VERSION,
-      nodeId: () => this.#options.nodeId ?? this.#defaultNodeId(),
-      bootId,
+      nodeId: () => this.#nodeId(),
+      bootId: () => Buffer.from(replicator.replica.boot, 'hex'),
       region: this.#options.region,
       cluster: this.#options.cluster,
     }
-    this.#keyspace = new Keyspace(makeStore(this.#options), new HybridClock(), {
+    this.#keyspace = new Keyspace(store, clock, replicator.replica.origins, replicator, {
       defaultTtlMs: Math.ceil(this.#options.defaultTtlSeconds * 1000),
       renewOnHit: this.#options.renewOnHit,
-      bootId,
     })
     this.#host = {
       options: this.#options,
       handlers: this.#makeHandlers(),
       keyspace: this.#keyspace,
       output: new Output(),
-      input: new ReadBuffer(),
+      input: buffer,
       counters: this.#statistics.counters,
       held: { partialBytes: 0, unsentBytes: 0 },
       now: Date.now,
+      onPeer: (session, bytes, at, end) => this.#onPeer(session, bytes, at, end),
+      onChunkEnd: () => this.#mesh.wake(),
       onClosed: (session, why) => this.#onSessionClosed(session, why),
     }
     this.#every(SWEEP_EVERY_MS, () => this.#sweep())
@@ -110,11 +145,13 @@ export class OrmucoCacheServer implements AsyncDisposable {
       throw new CacheError('CACHE_CLOSED', `a server that is ${this.#state} cannot be started`)
     this.#state = 'starting'
     const net = createServer({ noDelay: true, pauseOnConnect: true }, (socket) => this.#onConnection(socket))
-    const { host, port } = this.#options
+    const { host, port, multicast, logger } = this.#options
     try {
-      await new Promise<void>((resolve, reject) => {
-        net.once('error', reject)
-        net.listen({ host, port, backlog: BACKLOG }, resolve)
+      await listen(net, host, port).catch((error: NodeJS.ErrnoException) => {
+        // Servers that find each other need not know each other's ports: several on one machine just start.
+        if (error.code !== 'EADDRINUSE' || multicast === '' || !this.#portIsDefault) throw error
+        logger.warn({ port }, 'default port is taken, another one will do')
+        return listen(net, host, 0)
       })
     } catch (error) {
       if (this.#state === 'starting') this.#state = 'idle'
@@ -133,6 +170,13 @@ export class OrmucoCacheServer implements AsyncDisposable {
     this.#state = 'listening'
     const { region, cluster, store, maxMemoryBytes, maxEntries, defaultTtlSeconds, renewOnHit } =
       this.#options
+    this.#mesh.start(this.#nodeId(), address, this.#options.peers)
+    try {
+      await this.#discover(multicast, address)
+    } catch (error) {
+      this.destroy()
+      throw error
+    }
     this.#options.logger.info(
       {
         ...address,
@@ -149,6 +193,24 @@ export class OrmucoCacheServer implements AsyncDisposable {
       'ready',
     )
     return address
+  }
+
+  /** Looks for servers on the LAN, if it is told to. */
+  async #discover(multicast: string, { host, port }: Address): Promise<void> {
+    const group = multicastGroup.parse(multicast)
+    if (group === undefined) return
+    this.#discovery = new Discovery({
+      ...group,
+      cluster: this.#options.cluster,
+      label: this.#nodeId(),
+      boot: this.#mesh.replicator.replica.boot,
+      announce: () => (isWildcard(host) ? { port } : { host: isIP(host) === 0 ? undefined : host, port }),
+      onFound: (address) => this.#mesh.find(address),
+      logger: this.#options.logger,
+      random: Math.random,
+      now: Date.now,
+    })
+    await this.#discovery.start()
   }
 
   /** Serves a connection that did not come through the port: one end of `memoryTransports()`. */
@@ -171,7 +233,14 @@ export class OrmucoCacheServer implements AsyncDisposable {
       keyspace: this.#keyspace,
       sentBytes: this.#host.output.sentBytes,
       draining: this.#state === 'draining',
+      replication: replicationStats(this.#mesh.replicator, this.#mesh.links, this.#mesh.log.refusals),
+      peers: this.#mesh.peers(),
     })
+  }
+
+  /** The other servers of the cluster, as this one sees them. */
+  peers(): PeerStatus[] {
+    return this.#mesh.peers()
   }
 
   /**
@@ -210,6 +279,7 @@ export class OrmucoCacheServer implements AsyncDisposable {
     }, drainMs)
     const drainingSinceMs = Date.now()
     const endQuietOnes = setInterval(() => this.#endQuietSessions(drainingSinceMs), QUIET_MS / 2)
+    this.#leaveWhenServed()
     if (this.#sessions.size === 0) onQuiet()
     await quiet
     clearTimeout(timer)
@@ -224,14 +294,26 @@ export class OrmucoCacheServer implements AsyncDisposable {
     const quietUntilMs = Date.now() - QUIET_MS
     if (quietUntilMs < drainingSinceMs) return
     for (const session of this.#sessions)
-      if (session.lastChunkMs <= quietUntilMs && session.transport.unsentBytes === 0)
+      if (
+        !session.isPeer &&
+        session.lastChunkMs <= quietUntilMs &&
+        session.transport.unsentBytes === 0 &&
+        !session.isAwaited
+      )
         session.end('the server is shutting down')
+  }
+
+  /** The last client is gone: nothing will be written here any more. */
+  #leaveWhenServed(): void {
+    if (this.#state === 'draining' && this.#host.counters.clients === 0) this.#mesh.close()
   }
 
   #stop(): void {
     this.#state = 'closed'
     this.#address = undefined
     this.#net?.close()
+    void this.#discovery?.stop()
+    this.#mesh.close()
     for (const timer of this.#timers) clearInterval(timer)
     if (this.#sweepAgain !== undefined) clearImmediate(this.#sweepAgain)
     this.#statistics.stop()
@@ -248,13 +330,26 @@ export class OrmucoCacheServer implements AsyncDisposable {
     this.serve(acceptedTransport(socket, this.#host.input, SOCKET_MARK_BYTES))
   }
 
+  /** Another server has dialed in: the session goes on reading frames, for the mesh. */
+  #onPeer(session: Session, bytes: Uint8Array, at: number, end: number): PeerConnection | undefined {
+    if (this.#state !== 'listening') return undefined
+    const { counters } = this.#host
+    counters.clients--
+    counters.peers++
+    const connection = this.#mesh.accept(session.transport)
+    connection.take(bytes, at, end)
+    return connection
+  }
+
   #onSessionClosed(session: Session, why: string): void {
     this.#sessions.delete(session)
-    this.#host.counters.clients--
+    if (session.isPeer) this.#host.counters.peers--
+    else this.#host.counters.clients--
     this.#options.logger.debug(
       { remote: session.transport.remote, client: session.clientName, why },
       'connection closed',
     )
+    this.#leaveWhenServed()
     if (this.#sessions.size === 0) this.#onQuiet?.()
   }
 
@@ -280,14 +375,31 @@ export class OrmucoCacheServer implements AsyncDisposable {
       keyspace: this.#keyspace,
       identity: this.#identity,
       valueBytesMax: this.#options.maxValueBytes,
+      writes: this.#mesh.replicator,
+      peers: { peers: () => this.#mesh.peers(), forget: (nodeId) => this.#mesh.forget(nodeId) },
       stats: () => this.stats(),
     })
   }
 
-  #defaultNodeId(): string {
+  #nodeId(): string {
+    if (this.#options.nodeId !== undefined) return this.#options.nodeId
     const { host, port } = this.#address ?? this.#options
     return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
   }
+}
+
+function listen(net: NetServer, host: string, port: number): Promise<void> {
+  return new Promise<void>((resolve, reject) => {
+    net.once('error', reject)
+    net.listen({ host, port, backlog: BACKLOG }, () => {
+      net.off('error', reject)
+      resolve()
+    })
+  })
+}
+
+function newBoot(): string {
+  return randomBytes(BOOT_ID_BYTES).toString('hex')
 }
 
 function makeStore(options: ResolvedServerOptions): Store {

@@ -4,13 +4,14 @@
 // when the other end does not read (at the output mark) and goes on when that has drained; it closes after an error
 // that leaves no way back, having said why. Everything synchronous; timers belong to the server, which calls `check`.
 //
-//   open ──(error, QUIT)──> ending ──> closed
-//     └──(transport closed, destroy)────^
+//   open ──(error, QUIT)──────────────────────> ending ──> closed
+//     ├──(QUIT, replies are held back)──> leaving ──^         ^
+//     └──(transport closed, destroy)──────────────────────────┘
 
 import { errorFacts, ProtocolError } from '../protocol/errors.ts'
 import { FrameReader } from '../protocol/frame.ts'
 import { FRAME_HEADER_BYTES, FRAME_OVERHEAD_BYTES_MAX, PUSH_REQUEST_ID } from '../protocol/limits.ts'
-import { Opcode, Status } from '../protocol/messages.ts'
+import { FIRST_PEER_OPCODE, Opcode, PeerOpcode, Status } from '../protocol/messages.ts'
 import type { ReadBuffer } from '../protocol/read-buffer.ts'
 import { Reader } from '../protocol/reader.ts'
 import type { Transport, TransportEvents } from '../protocol/transport.ts'
@@ -18,6 +19,7 @@ import type { Handler, Requester } from './handler.ts'
 import type { Keyspace } from './keyspace.ts'
 import type { ResolvedServerOptions } from './options.ts'
 import { OUTPUT_BUFFER_BYTES, type Output } from './output.ts'
+import { PEER_FRAME_BYTES_MAX } from './peer-connection.ts'
 import type { Counters } from './statistics.ts'
 
 /** What all sessions of a server share. */
@@ -32,9 +34,24 @@ export interface SessionHost {
   /** Bytes of partial frames and held chunks, and of unsent replies, over all sessions. */
   readonly held: { partialBytes: number; unsentBytes: number }
   now(): number
+  /** A connection said what servers say first. Whoever is returned gets all its frames; undefined: not here. */
+  onPeer(session: Session, bytes: Uint8Array, at: number, end: number): PeerEnd | undefined
+  /** A chunk is done: something may have been written. */
+  onChunkEnd(): void
   onClosed(session: Session, why: string): void
 }
 
+/** What a connection becomes once it turned out to come from another server. */
+export interface PeerEnd {
+  readonly isClosed: boolean
+  /** Bytes have come, of a whole frame or not. */
+  heard(): void
+  /** One frame's payload, lent until it returns. */
+  take(bytes: Uint8Array, at: number, end: number): void
+  closed(why: string): void
+}
+
+const PEER_OPCODES: ReadonlySet<number> = new Set(Object.values(PeerOpcode))
 /** For whoever speaks text to the binary port. */
 const TEXT_REFUSAL = Buffer.from('binary protocol; use cache-shell, or --http-port\r\n')
 /** How a line of text begins, and no frame within the limits. */
@@ -48,7 +65,7 @@ export class Session implements TransportEvents, Requester {
   readonly #host: SessionHost
   readonly #frames: FrameReader
   readonly #reader = new Reader()
-  #state: 'open' | 'ending' | 'closed' = 'open'
+  #state: 'open' | 'leaving' | 'ending' | 'closed' = 'open'
   /** Set while something is wrong with it; reported when it closes. */
   #why = 'closed by the client'
   #frameSeen = false
@@ -56,6 +73,9 @@ export class Session implements TransportEvents, Requester {
   #firstBytes = ''
   #paused = false
   #helloSeen = false
+  #deferred = 0
+  /** Set when the other end is a server: its frames are not requests. */
+  #peer: PeerEnd | undefined
   #partialBytes = 0
   #unsentBytes = 0
   /** Since when the present partial frame, or the present unsent replies, have made no progress. */
@@ -81,6 +101,7 @@ export class Session implements TransportEvents, Requester {
 
   onChunk(chunk: Uint8Array): void {
     this.#host.counters.receivedBytes += chunk.length
+    this.#peer?.heard()
     if (this.#state === 'open') this.#dispatch(chunk)
   }
 
@@ -93,13 +114,36 @@ export class Session implements TransportEvents, Requester {
     if (this.#state === 'closed') return
     if (error !== undefined) this.#why = error.message
     this.#state = 'closed'
+    this.#peer?.closed(this.#why)
     this.#release()
     this.#host.onClosed(this, this.#why)
   }
 
+  get isPeer(): boolean {
+    return this.#peer !== undefined
+  }
+
+  /** Requests whose replies are held back. */
+  get isAwaited(): boolean {
+    return this.#deferred > 0
+  }
+
+  defer(): void {
+    this.#deferred++
+  }
+
+  answer(frame: Uint8Array): void {
+    this.#deferred--
+    if (this.#state !== 'open' && this.#state !== 'leaving') return
+    this.transport.write(Buffer.from(frame))
+    this.#handedBytes += frame.length
+    if (this.#state === 'leaving' && this.#deferred === 0) this.end(this.#why)
+    else this.#account()
+  }
+
   quit(): void {
     this.#why = 'quit'
-    this.#state = 'ending'
+    this.#state = this.#deferred > 0 ? 'leaving' : 'ending'
   }
 
   /** Tells a client that said HELLO that this server goes away. */
@@ -113,7 +157,7 @@ export class Session implements TransportEvents, Requester {
 
   /** Sends what is unsent, then closes. */
   end(why: string): void {
-    if (this.#state !== 'open') return
+    if (this.#state !== 'open' && this.#state !== 'leaving') return
     this.#why = why
     this.#state = 'ending'
     this.transport.end()
@@ -132,7 +176,8 @@ export class Session implements TransportEvents, Requester {
   check(nowMs: number): void {
     const { options, counters } = this.#host
     if (this.#unsentBytes > 0) this.#account()
-    const unsentBytes = this.transport.unsentBytes
+    // What waits for a slow server may grow for long: its window bounds it, and its silence ends it.
+    const unsentBytes = this.#peer === undefined ? this.transport.unsentBytes : 0
     const takenBytes = this.#handedBytes - unsentBytes
     if (unsentBytes === 0 || takenBytes > this.#takenBytes) this.#stalledSinceMs = nowMs
     this.#takenBytes = takenBytes
@@ -171,7 +216,9 @@ export class Session implements TransportEvents, Requester {
     host.output.flush()
     this.#handedBytes += host.output.sentBytes - sentBefore
     if (this.#state === 'ending') this.transport.end()
-    else this.#pauseOrResume()
+    // Two servers that both waited for the other to read would wait for ever.
+    else if (this.#peer === undefined) this.#pauseOrResume()
+    host.onChunkEnd()
     if (
       host.output.unsentBytes > 0 ||
       this.#unsentBytes > 0 ||
@@ -189,7 +236,13 @@ export class Session implements TransportEvents, Requester {
     this.#midFrameSinceMs = this.#host.keyspace.nowMs
     const start = output.at
     try {
+      if (this.#peer !== undefined) {
+        this.#peer.take(bytes, at, end)
+        return !this.#peer.isClosed
+      }
       reader.open(bytes, at, end, view)
+      if (reader.head >= FIRST_PEER_OPCODE && reader.id === PUSH_REQUEST_ID)
+        return this.#onPeer(bytes, at, end)
       const handler = handlers[reader.head]
       if (handler === undefined)
         throw new ProtocolError(Status.UnknownOpcode, `there is no opcode ${reader.head}`)
@@ -203,14 +256,30 @@ export class Session implements TransportEvents, Requester {
       // Handlers throw before they write; a reply that was begun all the same would be half a frame.
       if (output.at > start) output.at = start
       // Nobody can know which request an answer to id 0 is about.
-      const status = reader.id === PUSH_REQUEST_ID ? Status.Malformed : error.status
+      const isNobodys = reader.id === PUSH_REQUEST_ID
+      const status = isNobodys && error.status !== Status.Forbidden ? Status.Malformed : error.status
       writeError(output, reader.id, status, error.message)
-      if (errorFacts(status).closes) {
+      if (isNobodys || errorFacts(status).closes) {
         this.#why = error.message
         this.#state = 'ending'
       }
     }
     return this.#state === 'open' && output.unsentBytes < options.outputBytesMax
+  }
+
+  /** What a server says, and never a client. */
+  #onPeer(bytes: Uint8Array, at: number, end: number): boolean {
+    const { onPeer, counters } = this.#host
+    if (this.#reader.head === PeerOpcode.Hello && !this.#helloSeen) this.#peer = onPeer(this, bytes, at, end)
+    if (this.#peer !== undefined) {
+      this.#frames.frameBytesMax = PEER_FRAME_BYTES_MAX
+      return !this.#peer.isClosed
+    }
+    counters.peerMessagesRefused++
+    throw new ProtocolError(
+      PEER_OPCODES.has(this.#reader.head) ? Status.Forbidden : Status.UnknownOpcode,
+      `message ${this.#reader.head} is for servers: a client may not send it`,
+    )
   }
 
   /** A frame that cannot be: says so, in the language of whoever is there, and closes. */
@@ -242,7 +311,8 @@ export class Session implements TransportEvents, Requester {
   #account(): void {
     const { held, options, counters } = this.#host
     const partialBytes = this.#frames.bufferedBytes
-    const unsent = this.transport.unsentBytes
+    // Nor is it a reply: clients must not be cut because servers are slow.
+    const unsent = this.#peer === undefined ? this.transport.unsentBytes : 0
     // A socket that does not take all keeps the whole buffer it was given.
     const unsentBytes = unsent === 0 ? 0 : Math.max(unsent, OUTPUT_BUFFER_BYTES)
     const partialGrew = partialBytes > this.#partialBytes

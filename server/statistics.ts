@@ -7,6 +7,7 @@ import { Opcode } from '../protocol/messages.ts'
 import { wallOfHlc } from './clock.ts'
 import type { Keyspace } from './keyspace.ts'
 import type { ResolvedServerOptions } from './options.ts'
+import type { PeerStatus, ReplicationStats } from './peer-status.ts'
 import { emptyHead, NO_SLOT } from './store/store.ts'
 
 /** Who this server is; the node id may depend on the port. */
@@ -14,7 +15,7 @@ export interface Identity {
   version: string
   nodeId(): string
   /** 8 random bytes, new with each start. */
-  bootId: Uint8Array
+  bootId(): Uint8Array
   region: string
   cluster: string
 }
@@ -59,9 +60,18 @@ export interface ServerStats {
     conflicts: number
   }
   commands: Record<string, number>
-  connections: { clients: number; peers: number; accepted: number; refused: number; closedSlow: number }
+  connections: {
+    clients: number
+    peers: number
+    accepted: number
+    refused: number
+    closedSlow: number
+    /** Messages between servers that came from somebody who had not said HELLO as one. */
+    peerMessagesRefused: number
+  }
   network: { receivedBytes: number; sentBytes: number }
-  peers: readonly unknown[]
+  replication: ReplicationStats
+  peers: readonly PeerStatus[]
   eventLoop: { lagP99Ms: number }
 }
 
@@ -74,6 +84,10 @@ export class Counters {
   refused = 0
   closedSlow = 0
   receivedBytes = 0
+  /** Connections from other servers. */
+  peers = 0
+  /** What only servers may say, said by somebody who did not introduce itself as one. */
+  peerMessagesRefused = 0
 }
 
 const COMMAND_NAMES = Object.entries(Opcode).map(([name, opcode]) => ({
@@ -102,17 +116,21 @@ export class Statistics {
     keyspace: Keyspace
     sentBytes: number
     draining: boolean
+    replication: ReplicationStats
+    peers: readonly PeerStatus[]
   }): ServerStats {
     const { options, identity, keyspace, nowMs } = from
     const store = keyspace.store.stats()
     const { hits, misses, sets, deletes, conflicts } = keyspace.counters
-    const { clients, accepted, refused, closedSlow, receivedBytes, requests } = this.counters
+    const { counters } = this
+    const { clients, peers, accepted, refused, closedSlow, receivedBytes, requests } = counters
+    const { peerMessagesRefused } = counters
     return {
       server: {
         version: identity.version,
         protocol: PROTOCOL_VERSION_MAX,
         nodeId: identity.nodeId(),
-        bootId: Buffer.from(identity.bootId).toString('hex'),
+        bootId: Buffer.from(identity.bootId()).toString('hex'),
         region: identity.region,
         cluster: identity.cluster,
         pid: process.pid,
@@ -144,9 +162,10 @@ export class Statistics {
         conflicts,
       },
       commands: Object.fromEntries(COMMAND_NAMES.map(({ name, opcode }) => [name, requests[opcode] ?? 0])),
-      connections: { clients, peers: 0, accepted, refused, closedSlow },
+      connections: { clients, peers, accepted, refused, closedSlow, peerMessagesRefused },
       network: { receivedBytes, sentBytes: from.sentBytes },
-      peers: [],
+      replication: from.replication,
+      peers: from.peers,
       eventLoop: { lagP99Ms: round3(Math.max(0, this.#delay.percentile(99) / 1e6 - 20)) },
     }
   }

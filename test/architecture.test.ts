@@ -87,7 +87,23 @@ describe('imports run one way', () => {
       ['protocol/frame.ts', 'protocol/reader.ts', 'protocol/writer.ts', 'protocol/link.ts', 'protocol/value'],
     ],
     ['protocol/link.ts', ['protocol/value']],
-    ['server/', ['protocol/value', 'protocol/link.ts', 'protocol/backoff.ts']],
+    ['server/', ['protocol/value', 'protocol/link.ts']],
+    [
+      'server/replication/',
+      [
+        'server/mesh.ts',
+        'server/peer-',
+        'server/session.ts',
+        'server/server.ts',
+        'server/handler',
+        'server/keyspace.ts',
+        'protocol/frame.ts',
+        'protocol/transport.ts',
+        'protocol/socket-transport.ts',
+        'protocol/backoff.ts',
+      ],
+    ],
+    ['server/origins.ts', ['server/']],
     ['server/clock.ts', ['server/', 'protocol/', 'node:']],
     [
       'server/store/',
@@ -173,10 +189,10 @@ describe('the outside world', () => {
     expect(writers.map(({ path }) => path)).toEqual(['protocol/socket-transport.ts'])
   })
 
-  test('stores and the clock are handed time, chance and input: they fetch nothing themselves', () => {
+  test('stores, replication and the clock are handed time, chance and input: they fetch nothing themselves', () => {
     const outside =
       /\b(Date\.now|new Date|performance|Math\.random|process|setTimeout|setInterval|setImmediate|queueMicrotask|console|require|fetch)\b/
-    const pure = all.filter(({ path }) => path.startsWith('server/store/') || path === 'server/clock.ts')
+    const pure = all.filter(({ path }) => /^server\/(store\/|replication\/|clock\.ts|origins\.ts)/.test(path))
     expect(pure.length).toBeGreaterThan(5)
     for (const { path, code, imports } of pure) {
       expect(outside.exec(code)?.[0], path).toBeUndefined()

@@ -21,6 +21,8 @@ describe('the flags of start-server', () => {
   /** How the table says what --print-config says in another word. */
   const AS_SHOWN: Readonly<Record<string, string>> = {
     'bounded by memory alone': 'none',
+    alone: 'none',
+    'host and port': 'host:port',
     none: '0',
     off: 'false',
   }

@@ -1,6 +1,6 @@
 // A doubly linked list of records through two words of their heads: newest first, oldest last.
 //
-// The store has two: values by recency of use, and markers (ghosts, tombstones) by age. A record is in exactly one.
+// Which lists there are, and what is in them, is told by arena-lists.ts. A record is in at most one.
 
 import { type ArenaMemory, SEGMENT_MASK, SEGMENT_UNITS_LOG2 } from './arena-memory.ts'
 import { LIST_AFTER, LIST_BEFORE } from './arena-record.ts'
@@ -39,6 +39,12 @@ export class ArenaList {
     else this.#words(before)[((before & SEGMENT_MASK) << 1) + LIST_AFTER] = after
     if (after === NO_SLOT) this.oldest = before
     else this.#words(after)[((after & SEGMENT_MASK) << 1) + LIST_BEFORE] = before
+  }
+
+  /** Lets go of all records; their links are left as they are. */
+  clear(): void {
+    this.newest = NO_SLOT
+    this.oldest = NO_SLOT
   }
 
   #words(slot: Slot): Uint32Array {

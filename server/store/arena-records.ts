@@ -85,6 +85,16 @@ export class ArenaRecords implements ExpiryLinks {
     return this.#allocateChain(timing, payloadBytes)
   }
 
+  /** Whether `allocate` would find memory. By trying: only that tells whether what is free in pieces will do. */
+  canAllocate(timing: Timing, payloadBytes: number): boolean {
+    const slot = this.allocate(timing, payloadBytes)
+    if (slot === NO_SLOT) return false
+    // An unchained record's size follows from fields that nobody has written.
+    if ((this.word(slot, 0) & CHAINED) !== 0) this.free(slot)
+    else this.#memory.free(slot, this.#memory.givenUnits)
+    return true
+  }
+
   /** Whether a record could take a key and value of these sizes without a change to its memory. */
   fitsInPlace(slot: Slot, timing: Timing, payloadBytes: number): boolean {
     const word0 = this.word(slot, 0)
@@ -214,6 +224,10 @@ export class ArenaRecords implements ExpiryLinks {
 
   setKind(slot: Slot, kind: RecordKind): void {
     this.setWord(slot, 0, (this.word(slot, 0) & ~KIND_MASK) | (kind << KIND_SHIFT))
+  }
+
+  setFlags(slot: Slot, flags: number): void {
+    this.setWord(slot, 0, (this.word(slot, 0) & ~FLAGS_MASK) | (flags << FLAGS_SHIFT))
   }
 
   hlc(slot: Slot): number {

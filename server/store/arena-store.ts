@@ -6,11 +6,12 @@
 // least recently, whatever their sizes: if the freed pieces lie apart, the new record is a chain of them, so that no
 // class of sizes ever owns memory.
 //
-// Invariant: a record stands in its index bucket, in one list (values by recency, markers by age), in the change log
-// at its sequence number, and in the expiry wheel iff it has an expiry. charged bytes ≤ bytesMax after every call.
+// Invariant: a record stands in its index bucket, in one list (arena-lists.ts), in the change log at its sequence
+// number, and in the expiry wheel iff it has an expiry. charged bytes ≤ bytesMax after every call.
 
 import { ArenaIndex } from './arena-index.ts'
-import { ArenaList } from './arena-list.ts'
+import type { ArenaList } from './arena-list.ts'
+import { ArenaLists } from './arena-lists.ts'
 import { ArenaMemory, SEGMENT_MASK, SEGMENT_UNITS_LOG2 } from './arena-memory.ts'
 import {
   FLAGS_SHIFT,
@@ -54,28 +55,24 @@ export class ArenaStore implements Store {
   readonly #records: ArenaRecords
   readonly #index: ArenaIndex
   readonly #warmer: ArenaWarmer
+  readonly #lists: ArenaLists
+  /** Of #lists. */
   readonly #values: ArenaList
-  readonly #markers: ArenaList
   readonly #log = new ChangeLog()
   readonly #wheel: ExpiryWheel
 
-  #entries = 0
-  #ghosts = 0
-  #tombstones = 0
-  #dataBytes = 0
-  #chargedBytes = 0
   #evictions = 0
   #expirations = 0
 
-  /** What is stamped at or below it is invisible. */
-  #watermark = 0
+  /** What is stamped at or below it was flushed. */
+  #watermark = -1
   /** The highest hlc ever put: a watermark at or above it leaves nothing. */
-  #hlcMax = 0
-  /** Where the purge of a flush has come to in the change log, and where it ends. */
-  #purgeSeq = 0
+  #hlcMax = -1
+  /** Flushed records may be there still: they are invisible. */
+  #purging = false
+  /** Where the purge has come to in the change log, and where it ends. */
+  #purgedSeq = 0
   #purgeEndSeq = 0
-  /** Values not purged yet of a flush that left nothing: they no longer count as entries. */
-  #doomed = 0
 
   constructor(options: StoreOptions) {
     this.#entriesMax = options.entriesMax
@@ -86,8 +83,8 @@ export class ArenaStore implements Store {
     this.#records = records
     this.#index = new ArenaIndex(this.#memory)
     this.#warmer = new ArenaWarmer(this.#memory, this.#index)
-    this.#values = new ArenaList(this.#memory)
-    this.#markers = new ArenaList(this.#memory)
+    this.#lists = new ArenaLists(this.#memory, records)
+    this.#values = this.#lists.values
     this.#wheel = new ExpiryWheel(records)
   }
 
@@ -108,9 +105,9 @@ export class ArenaStore implements Store {
     const slot = this.find(hash, key)
     if (slot === NO_SLOT) return NO_SLOT
     const word0 = this.#records.word(slot, 0)
-    // The usual record: a value without expiry, and no flush under way.
-    if ((word0 & (KIND_MASK | TIMED)) === 0 && this.#purgeSeq === this.#purgeEndSeq) return slot
-    if ((word0 & KIND_MASK) !== 0 || this.#isFlushed(slot)) return NO_SLOT
+    // The usual record: a value without expiry.
+    if ((word0 & (KIND_MASK | TIMED)) === 0) return slot
+    if ((word0 & KIND_MASK) !== 0) return NO_SLOT
     const expiresAtMs = this.#records.expiresAtMs(slot)
     if (expiresAtMs === 0 || expiresAtMs > nowMs) return slot
     this.#letGo(slot, 'expired')
@@ -156,6 +153,8 @@ export class ArenaStore implements Store {
   }
 
   put(hash: number, slot: Slot, key: Span, value: Span, head: RecordHead, nowMs: number): Slot {
+    if (head.hlc <= this.#watermark)
+      throw new RangeError(`put: hlc ${head.hlc} is not above the watermark ${this.#watermark}`)
     const records = this.#records
     const timing = head.expiresAtMs === 0 && head.lifetimeMs === 0 ? 0 : TIMED
     const payloadBytes = key.length + value.length
@@ -166,7 +165,7 @@ export class ArenaStore implements Store {
     const charge = chargeOf(key.length, value.length, timedBytesOf(head.expiresAtMs, head.lifetimeMs))
     if (!this.#canMakeRoom(charge, slot)) return NO_SLOT
     // What was flushed under this key hides from find, and must not stand in the index twice.
-    const former = slot === NO_SLOT && this.#purgeSeq < this.#purgeEndSeq ? this.#lookUp(hash, key) : slot
+    const former = slot === NO_SLOT && this.#purging ? this.#lookUp(hash, key) : slot
     if (former !== NO_SLOT) this.#remove(former)
     const made = this.#makeRoom(charge, timing, payloadBytes, head.kind, nowMs)
     if (made === NO_SLOT) return NO_SLOT
@@ -175,7 +174,7 @@ export class ArenaStore implements Store {
     records.setSeq(made, this.#log.append(made))
     if (head.hlc > this.#hlcMax) this.#hlcMax = head.hlc
     if (head.expiresAtMs !== 0) this.#wheel.add(made, nowMs)
-    this.#enter(made)
+    this.#lists.enter(made)
     return made
   }
 
@@ -185,12 +184,24 @@ export class ArenaStore implements Store {
     if (expiresAtMs !== 0) this.#wheel.add(slot)
   }
 
-  strip(slot: Slot, kind: typeof RecordKind.Ghost | typeof RecordKind.Tombstone): void {
-    this.#leaveLists(slot)
-    this.#records.dropValue(slot)
-    if ((this.#records.word(slot, 0) & TIMED) !== 0) this.#records.setExpiresAtMs(slot, 0)
-    this.#records.setKind(slot, kind)
-    this.#enter(slot)
+  strip(slot: Slot, kind: typeof RecordKind.Ghost | typeof RecordKind.Tombstone, flags?: number): void {
+    const records = this.#records
+    this.#lists.leave(slot)
+    if (records.expiresAtMs(slot) !== 0) {
+      this.#wheel.remove(slot)
+      records.setExpiresAtMs(slot, 0)
+    }
+    records.dropValue(slot)
+    records.setKind(slot, kind)
+    if (flags !== undefined) records.setFlags(slot, flags)
+    this.#lists.enter(slot)
+  }
+
+  fits(keyBytes: number, valueBytes: number, timed: boolean): boolean {
+    if (this.#lists.entries >= this.#entriesMax) return false
+    const charge = chargeOf(keyBytes, valueBytes, timed ? TIMED_CHARGE_BYTES : 0)
+    if (this.#lists.chargedBytes + charge > this.#bytesMax) return false
+    return this.#records.canAllocate(timed ? TIMED : 0, keyBytes + valueBytes)
   }
 
   forget(slot: Slot, why: Removal): void {
@@ -202,9 +213,18 @@ export class ArenaStore implements Store {
   flush(watermark: number): void {
     if (watermark <= this.#watermark) return
     this.#watermark = watermark
-    this.#purgeSeq = 0
+    this.#purging = true
+    this.#purgedSeq = 0
     this.#purgeEndSeq = this.#log.tailSeq
-    if (watermark >= this.#hlcMax) this.#doomed = this.#entries
+    if (watermark >= this.#hlcMax) this.#lists.flushAll()
+    else this.#lists.flushSome(watermark)
+  }
+
+  resetWatermark(to: number): void {
+    this.#purge(Number.POSITIVE_INFINITY)
+    if (to < this.#watermark) this.#watermark = to
+    // The highest stamp was wrong: without this no flush would seem to leave nothing before its time has come.
+    if (this.#lists.chargedBytes === 0) this.#hlcMax = -1
   }
 
   sweep(nowMs: number, budget: number): number {
@@ -246,14 +266,27 @@ export class ArenaStore implements Store {
     return this.#skipFlushed(this.#values.newer(slot))
   }
 
+  oldestMarker(): Slot {
+    return this.#lists.markers.oldest
+  }
+
+  newerMarker(slot: Slot): Slot {
+    return this.#lists.markers.newer(slot)
+  }
+
+  get markerBytes(): number {
+    return this.#lists.markerBytes
+  }
+
   stats(): StoreStats {
+    const { entries, ghosts, tombstones, dataBytes, chargedBytes } = this.#lists
     return {
-      entries: this.#entries - this.#doomed,
-      ghosts: this.#ghosts,
-      tombstones: this.#tombstones,
-      dataBytes: this.#dataBytes,
-      overheadBytes: this.#chargedBytes - this.#dataBytes,
-      usedBytes: this.#chargedBytes,
+      entries,
+      ghosts,
+      tombstones,
+      dataBytes,
+      overheadBytes: chargedBytes - dataBytes,
+      usedBytes: chargedBytes,
       evictions: this.#evictions,
       expirations: this.#expirations,
     }
@@ -262,16 +295,12 @@ export class ArenaStore implements Store {
   /** The same memory, list and charge: what remains is a new version, the most recent use, and maybe another size. */
   #overwrite(slot: Slot, value: Span, head: RecordHead, nowMs: number): void {
     const records = this.#records
-    if (this.#doomed > 0 && records.hlc(slot) <= this.#watermark) this.#doomed--
     this.#log.remove(records.seq(slot))
     if (head.kind === RecordKind.Value) {
-      this.#dataBytes += value.length - records.word(slot, VALUE_BYTES)
+      this.#lists.dataBytes += value.length - records.word(slot, VALUE_BYTES)
       this.touch(slot)
     } else {
-      this.#countMarker(records.kind(slot), -1)
-      this.#countMarker(head.kind, 1)
-      this.#markers.remove(slot)
-      this.#markers.addNewest(slot)
+      this.#lists.renewMarker(slot, head.kind)
     }
     if (records.expiresAtMs(slot) !== 0) this.#wheel.remove(slot)
     records.rewrite(slot, value, head, this.#log.append(slot))
@@ -301,22 +330,15 @@ export class ArenaStore implements Store {
   /** Looks before anything is removed: a write that cannot fit must leave everything as it was. */
   #canMakeRoom(charge: number, replaced: Slot): boolean {
     if (charge > this.#bytesMax) return false
-    let missing = this.#chargedBytes + charge - this.#bytesMax
-    if (replaced !== NO_SLOT) missing -= this.#chargeOf(replaced)
+    const lists = this.#lists
+    let missing = lists.chargedBytes - lists.flushedMarkerBytes + charge - this.#bytesMax
+    if (replaced !== NO_SLOT) missing -= lists.chargeOf(replaced)
     for (let slot = this.#values.oldest; slot !== NO_SLOT && missing > 0; slot = this.#values.newer(slot)) {
       if (slot === replaced) continue
-      missing -= this.#chargeOf(slot)
-      if (!this.#isFlushed(slot) && !this.retention.mayForget(slot)) missing += this.#chargeOf(slot, 0)
+      missing -= lists.chargeOf(slot)
+      if (!this.#isFlushed(slot) && !this.retention.mayForget(slot)) missing += lists.chargeOf(slot, 0)
     }
-    for (let slot = this.#markers.oldest; slot !== NO_SLOT && missing > 0; slot = this.#markers.newer(slot))
-      if (slot !== replaced && this.#isFlushed(slot)) missing -= this.#chargeOf(slot)
     return missing <= 0
-  }
-
-  /** What a record costs, or would cost with a value of another size. */
-  #chargeOf(slot: Slot, valueBytes: number = this.#records.word(slot, VALUE_BYTES)): number {
-    const word0 = this.#records.word(slot, 0)
-    return chargeOf(keyBytesOf(word0), valueBytes, (word0 & TIMED) === 0 ? 0 : TIMED_CHARGE_BYTES)
   }
 
   /** Memory for a new record, within the limits; NO_SLOT if there is nothing left to remove. */
@@ -328,8 +350,8 @@ export class ArenaStore implements Store {
     nowMs: number,
   ): Slot {
     if (kind === RecordKind.Value)
-      while (this.#entries >= this.#entriesMax) if (!this.#removeOne(nowMs)) return NO_SLOT
-    while (this.#chargedBytes + charge > this.#bytesMax) if (!this.#removeOne(nowMs)) return NO_SLOT
+      while (this.#lists.entries >= this.#entriesMax) if (!this.#removeOne(nowMs)) return NO_SLOT
+    while (this.#lists.chargedBytes + charge > this.#bytesMax) if (!this.#removeOne(nowMs)) return NO_SLOT
     for (;;) {
       const slot = this.#records.allocate(timing, payloadBytes)
       if (slot !== NO_SLOT) return slot
@@ -361,28 +383,24 @@ export class ArenaStore implements Store {
     } else {
       if (why === 'evicted') this.#evictions++
       else this.#expirations++
-      this.strip(slot, RecordKind.Ghost)
+      this.strip(slot, RecordKind.Ghost, this.retention.markerFlags ?? 0)
     }
   }
 
   #purge(budget: number): number {
     let done = 0
-    while (done < budget && this.#purgeSeq < this.#purgeEndSeq) {
-      const slot = this.#log.next(this.#purgeSeq)
+    while (done < budget && this.#purging) {
+      const slot = this.#log.next(this.#purgedSeq)
       done++
-      if (slot === NO_SLOT || this.#records.seq(slot) > this.#purgeEndSeq) {
-        this.#purgeSeq = this.#purgeEndSeq
-        this.#doomed = 0
-        break
-      }
-      this.#purgeSeq = this.#records.seq(slot)
-      if (this.#records.hlc(slot) <= this.#watermark) this.forget(slot, 'flushed')
+      this.#purgedSeq = slot === NO_SLOT ? Number.POSITIVE_INFINITY : this.#records.seq(slot)
+      if (this.#purgedSeq > this.#purgeEndSeq) this.#purging = false
+      else if (this.#isFlushed(slot)) this.forget(slot, 'flushed')
     }
     return done
   }
 
   #isFlushed(slot: Slot): boolean {
-    return this.#purgeSeq < this.#purgeEndSeq && this.#records.hlc(slot) <= this.#watermark
+    return this.#purging && this.#records.hlc(slot) <= this.#watermark
   }
 
   #isServable(slot: Slot, nowMs: number): boolean {
@@ -397,51 +415,12 @@ export class ArenaStore implements Store {
   }
 
   #remove(slot: Slot): void {
-    this.#leave(slot)
-    this.#index.remove(this.#records.word(slot, HASH) | 0, slot)
-    this.#records.free(slot)
-  }
-
-  /** Into its list and the counts; its places in the change log and the wheel are its caller's business. */
-  #enter(slot: Slot): void {
     const records = this.#records
-    const kind = records.kind(slot)
-    if (kind === RecordKind.Value) this.#values.addNewest(slot)
-    else this.#markers.addNewest(slot)
-    this.#count(slot, kind, 1)
-  }
-
-  #leave(slot: Slot): void {
-    this.#log.remove(this.#records.seq(slot))
-    this.#leaveLists(slot)
-  }
-
-  #leaveLists(slot: Slot): void {
-    const records = this.#records
-    const kind = records.kind(slot)
-    if (kind === RecordKind.Value) {
-      this.#values.remove(slot)
-      if (this.#doomed > 0 && records.hlc(slot) <= this.#watermark) this.#doomed--
-    } else {
-      this.#markers.remove(slot)
-    }
+    if (this.#isFlushed(slot)) this.#lists.leaveFlushed(slot)
+    else this.#lists.leave(slot)
+    this.#log.remove(records.seq(slot))
     if (records.expiresAtMs(slot) !== 0) this.#wheel.remove(slot)
-    this.#count(slot, kind, -1)
-  }
-
-  #count(slot: Slot, kind: RecordKind, by: 1 | -1): void {
-    const word0 = this.#records.word(slot, 0)
-    const keyBytes = keyBytesOf(word0)
-    const valueBytes = this.#records.word(slot, VALUE_BYTES)
-    this.#chargedBytes += by * this.#chargeOf(slot)
-    if (kind === RecordKind.Value) {
-      this.#entries += by
-      this.#dataBytes += by * (keyBytes + valueBytes)
-    } else this.#countMarker(kind, by)
-  }
-
-  #countMarker(kind: RecordKind, by: 1 | -1): void {
-    if (kind === RecordKind.Ghost) this.#ghosts += by
-    else this.#tombstones += by
+    this.#index.remove(records.word(slot, HASH) | 0, slot)
+    records.free(slot)
   }
 }

@@ -112,11 +112,23 @@ export class ChangeLog {
   next(afterSeq: number): Slot {
     const seq = afterSeq + 1
     if (seq > this.#tailSeq) return NO_SLOT
+    if (seq >= this.#tailBase) return this.#nextInTail(seq)
     // Squeezed segments may lie before, and between, the dense ones; each range of numbers is in one place only.
     const old = this.#nextSqueezed(seq)
     const recent = this.#nextDense(seq)
     if (old === undefined) return recent?.slot ?? NO_SLOT
     return recent === undefined || old.seq < recent.seq ? old.slot : recent.slot
+  }
+
+  /** Where those read who are up to date. */
+  #nextInTail(seq: number): Slot {
+    const slots = this.#tailSlots
+    const end = this.#tailSeq - this.#tailBase
+    for (let place = seq - this.#tailBase; place <= end; place++) {
+      const slot = slots[place] as number
+      if (slot !== NO_SLOT) return slot
+    }
+    return NO_SLOT
   }
 
   #denseIndexOf(seq: number): number {

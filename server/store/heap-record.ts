@@ -1,7 +1,6 @@
-// What the heap store keeps for a record, and the order it keeps records in.
+// What the heap store keeps for a record, and how it finds one: by slot or by key.
 //
-// Knows neither limits nor time. A record is in exactly one list: values by recency of use, markers (ghosts and
-// tombstones) by age.
+// Knows neither order, limits nor time. A key keeps its slot from the day it comes to the day its record is removed.
 
 import { chargeOf, type TimedBytes } from './charge.ts'
 import { FIRST_SLOT, RecordKind, type Slot } from './store.ts'
@@ -94,66 +93,5 @@ export class HeapRecords {
     this.#bySlot[record.slot - FIRST_SLOT] = undefined
     this.#byKey.delete(record.key)
     this.#freeSlots.push(record.slot)
-  }
-}
-
-/** Records from oldest to newest. */
-export class RecordList {
-  oldest: HeapRecord | undefined
-  newest: HeapRecord | undefined
-
-  addNewest(record: HeapRecord): void {
-    record.older = this.newest
-    record.newer = undefined
-    if (this.newest === undefined) this.oldest = record
-    else this.newest.newer = record
-    this.newest = record
-  }
-
-  remove(record: HeapRecord): void {
-    if (record.older === undefined) this.oldest = record.newer
-    else record.older.newer = record.newer
-    if (record.newer === undefined) this.newest = record.older
-    else record.newer.older = record.older
-    record.older = undefined
-    record.newer = undefined
-  }
-}
-
-/** How many records there are of each kind, and what they cost. */
-export class Tally {
-  values = 0
-  ghosts = 0
-  tombstones = 0
-  /** Key and value bytes of values. */
-  dataBytes = 0
-  chargedBytes = 0
-
-  get records(): number {
-    return this.values + this.ghosts + this.tombstones
-  }
-
-  copy(): Tally {
-    return Object.assign(new Tally(), this)
-  }
-
-  add(record: HeapRecord): void {
-    this.#count(record, 1)
-  }
-
-  subtract(record: HeapRecord): void {
-    this.#count(record, -1)
-  }
-
-  #count(record: HeapRecord, by: 1 | -1): void {
-    if (record.kind === RecordKind.Value) {
-      this.values += by
-      this.dataBytes += by * (record.key.length + record.value.length)
-    } else if (record.kind === RecordKind.Ghost) {
-      this.ghosts += by
-    } else {
-      this.tombstones += by
-    }
-    this.chargedBytes += by * chargeOfRecord(record)
   }
 }

@@ -1,4 +1,4 @@
-// The readable store: a Map, two linked lists, and one JavaScript object per record.
+// The readable store: a Map, linked lists, and one JavaScript object per record.
 //
 // Between the handlers and the JavaScript heap. It is the reference that the arena store is tested against, and the
 // store for those who cannot have large memory blocks. A slot is an index into an array of records: a key keeps its
@@ -7,22 +7,15 @@
 // Making room, in this order: what was flushed, what is due, markers that may be forgotten, and only then values,
 // least recently used first.
 //
-// Invariant: every record is in the map, in the change log, in one list (values by recency, markers by age), in the
-// expiry wheel iff it has an expiry, and in the tally. usedBytes ≤ bytesMax after every call.
+// Invariant: every record is in the map, in the change log, in one list, and in the expiry wheel iff it has an expiry.
+// usedBytes ≤ bytesMax after every call.
 
 import { copyBytes } from '../../protocol/bytes.ts'
 import { ChangeLog } from './change-log.ts'
-import { chargeOf, timedBytesOf } from './charge.ts'
+import { chargeOf, TIMED_CHARGE_BYTES, timedBytesOf } from './charge.ts'
 import { ExpiryWheel } from './expiry.ts'
-import {
-  chargeOfMarker,
-  chargeOfRecord,
-  type HeapRecord,
-  HeapRecords,
-  noBytes,
-  RecordList,
-  Tally,
-} from './heap-record.ts'
+import { HeapLists } from './heap-lists.ts'
+import { chargeOfMarker, chargeOfRecord, type HeapRecord, HeapRecords, noBytes } from './heap-record.ts'
 import { KeyedHash } from './siphash.ts'
 import {
   FIRST_SLOT,
@@ -41,8 +34,6 @@ import {
 
 /** Slots a scan looks at, at the most, for each record it was asked for: bounds a page over an emptied store. */
 const SCAN_SLOTS_PER_COUNT = 8
-/** Slots a put that needs room looks at between two looks at whether it has enough. */
-const PURGE_SLOTS_PER_STEP = 16
 
 export class HeapStore implements Store {
   retention: Retention = forgetFreely
@@ -51,22 +42,11 @@ export class HeapStore implements Store {
   readonly #bytesMax: number
   readonly #hash: KeyedHash
   readonly #records = new HeapRecords()
-  readonly #values = new RecordList()
-  readonly #markers = new RecordList()
+  readonly #lists = new HeapLists()
   readonly #log = new ChangeLog()
   readonly #wheel: ExpiryWheel
-  readonly #all = new Tally()
   #evictions = 0
   #expirations = 0
-
-  /** Records stamped at or below it were flushed: nobody sees them any more. */
-  #watermark = -1
-  /** The highest hlc ever put. */
-  #hlcMax = -1
-  /** The flushed records that still take up room; a part of #all. */
-  #flushed = new Tally()
-  /** Where the purge goes on. */
-  #purgeSlot = FIRST_SLOT
 
   /** Throws a RangeError for limits that are no limits. */
   constructor(options: StoreOptions) {
@@ -115,8 +95,8 @@ export class HeapStore implements Store {
   touch(slot: Slot): void {
     const record = this.#records.at(slot)
     if (record.kind !== RecordKind.Value) throw new Error(`touch: slot ${slot} is not a value`)
-    this.#values.remove(record)
-    this.#values.addNewest(record)
+    this.#lists.values.remove(record)
+    this.#lists.values.addNewest(record)
   }
 
   head(slot: Slot, into: RecordHead): void {
@@ -161,13 +141,11 @@ export class HeapStore implements Store {
     for (let i = 0; i < key.length; i++) target[at + i] = key.charCodeAt(i)
   }
 
-  /**
-   * Beyond what Store says: NO_SLOT also when what retention makes it keep leaves no room; then, too, nothing has
-   * changed. Throws if the record is flushed already (hlc at or below the watermark) or `slot` is not this key's.
-   */
+  /** Beyond what Store says: throws if `slot` is not this key's. */
   put(_hash: number, slot: Slot, key: Span, value: Span, head: RecordHead, nowMs: number): Slot {
-    if (head.hlc <= this.#watermark)
-      throw new RangeError(`put: hlc ${head.hlc} is not above the watermark ${this.#watermark}`)
+    const { watermark } = this.#lists
+    if (head.hlc <= watermark)
+      throw new RangeError(`put: hlc ${head.hlc} is not above the watermark ${watermark}`)
     const charge = chargeOf(key.length, value.length, timedBytesOf(head.expiresAtMs, head.lifetimeMs))
     const name = keyOf(key)
     const former = this.#records.byKey(name)
@@ -193,7 +171,6 @@ export class HeapStore implements Store {
     record.timedBytes = timedBytesOf(head.expiresAtMs, head.lifetimeMs)
     record.value = copyOf(value)
     record.seq = this.#log.append(record.slot)
-    if (head.hlc > this.#hlcMax) this.#hlcMax = head.hlc
     this.#enter(record, nowMs)
     return record.slot
   }
@@ -206,10 +183,17 @@ export class HeapStore implements Store {
     if (expiresAtMs !== 0) this.#wheel.add(slot)
   }
 
-  strip(slot: Slot, kind: typeof RecordKind.Ghost | typeof RecordKind.Tombstone): void {
+  fits(keyBytes: number, valueBytes: number, timed: boolean): boolean {
+    if (this.#lists.visible.values >= this.#entriesMax) return false
+    const charge = chargeOf(keyBytes, valueBytes, timed ? TIMED_CHARGE_BYTES : 0)
+    return this.#lists.chargedBytes + charge <= this.#bytesMax
+  }
+
+  strip(slot: Slot, kind: typeof RecordKind.Ghost | typeof RecordKind.Tombstone, flags?: number): void {
     const record = this.#records.at(slot)
     this.#leave(record)
     record.kind = kind
+    if (flags !== undefined) record.flags = flags
     record.expiresAtMs = 0
     record.value = noBytes
     this.#enter(record)
@@ -223,11 +207,12 @@ export class HeapStore implements Store {
 
   /** Beyond what Store says: counts fall at once, bytes as the purge frees them. */
   flush(watermark: number): void {
-    if (watermark <= this.#watermark) return
-    this.#watermark = watermark
-    this.#purgeSlot = FIRST_SLOT
-    // The usual flush is stamped now and leaves nothing: only one that is late has to count what it leaves.
-    this.#flushed = watermark >= this.#hlcMax ? this.#all.copy() : this.#tallyOfFlushed()
+    if (watermark > this.#lists.watermark) this.#lists.flush(watermark)
+  }
+
+  resetWatermark(to: number): void {
+    this.#purge(Number.POSITIVE_INFINITY)
+    this.#lists.watermark = Math.min(to, this.#lists.watermark)
   }
 
   sweep(nowMs: number, budget: number): number {
@@ -274,23 +259,35 @@ export class HeapStore implements Store {
   }
 
   oldest(): Slot {
-    return this.#firstVisible(this.#values.oldest)
+    return slotOf(this.#lists.values.oldest)
   }
 
   newer(slot: Slot): Slot {
-    return this.#firstVisible(this.#records.at(slot).newer)
+    return slotOf(this.#records.at(slot).newer)
+  }
+
+  oldestMarker(): Slot {
+    return slotOf(this.#lists.markers.oldest)
+  }
+
+  newerMarker(slot: Slot): Slot {
+    return slotOf(this.#records.at(slot).newer)
+  }
+
+  get markerBytes(): number {
+    return this.#lists.visible.markerBytes
   }
 
   stats(): StoreStats {
-    const all = this.#all
-    const flushed = this.#flushed
+    const { visible, flushedTally, chargedBytes } = this.#lists
+    const dataBytes = visible.dataBytes + flushedTally.dataBytes
     return {
-      entries: all.values - flushed.values,
-      ghosts: all.ghosts - flushed.ghosts,
-      tombstones: all.tombstones - flushed.tombstones,
-      dataBytes: all.dataBytes,
-      overheadBytes: all.chargedBytes - all.dataBytes,
-      usedBytes: all.chargedBytes,
+      entries: visible.values,
+      ghosts: visible.ghosts,
+      tombstones: visible.tombstones,
+      dataBytes,
+      overheadBytes: chargedBytes - dataBytes,
+      usedBytes: chargedBytes,
       evictions: this.#evictions,
       expirations: this.#expirations,
     }
@@ -302,15 +299,16 @@ export class HeapStore implements Store {
    */
   #canMakeRoom(charge: number, replaced: HeapRecord | undefined): boolean {
     if (charge > this.#bytesMax) return false
-    let missing = this.#all.chargedBytes - this.#flushed.chargedBytes + charge - this.#bytesMax
+    const { values, markers, visible } = this.#lists
+    let missing = visible.chargedBytes + charge - this.#bytesMax
     if (replaced !== undefined) missing -= chargeOfRecord(replaced)
-    for (let record = this.#values.oldest; record !== undefined && missing > 0; record = record.newer) {
-      if (record === replaced || this.#isFlushed(record)) continue
+    for (let record = values.oldest; record !== undefined && missing > 0; record = record.newer) {
+      if (record === replaced) continue
       missing -= chargeOfRecord(record)
       if (!this.retention.mayForget(record.slot)) missing += chargeOfMarker(record)
     }
-    for (let record = this.#markers.oldest; record !== undefined && missing > 0; record = record.newer) {
-      if (record === replaced || this.#isFlushed(record)) continue
+    for (let record = markers.oldest; record !== undefined && missing > 0; record = record.newer) {
+      if (record === replaced) continue
       if (!this.retention.mayForget(record.slot)) break
       missing -= chargeOfRecord(record)
     }
@@ -320,12 +318,11 @@ export class HeapStore implements Store {
   /** Frees room for a record of this charge and, if it is a value, a place among the entries. */
   #makeRoom(charge: number, places: 0 | 1, nowMs: number): void {
     for (;;) {
-      const tooManyBytes = this.#all.chargedBytes + charge > this.#bytesMax
-      const visible = this.#all.values - this.#flushed.values
-      const tooManyEntries = places > 0 && visible + places > this.#entriesMax
+      const tooManyBytes = this.#lists.chargedBytes + charge > this.#bytesMax
+      const tooManyEntries = places > 0 && this.#lists.visible.values + places > this.#entriesMax
       if (!tooManyBytes && !tooManyEntries) return
       // Flushed records do not count as entries, but take up bytes.
-      if (tooManyBytes && this.#purge(PURGE_SLOTS_PER_STEP) > 0) continue
+      if (tooManyBytes && this.#purge(1) > 0) continue
       const due = this.#wheel.nextDue(nowMs)
       if (due !== NO_SLOT) this.#letGo(this.#records.at(due), 'expired')
       else if (!(tooManyBytes && this.#dropOldestMarker())) this.#evictOldest()
@@ -334,14 +331,14 @@ export class HeapStore implements Store {
 
   /** Only the oldest is asked for: markers become forgettable about in the order they came. */
   #dropOldestMarker(): boolean {
-    const marker = this.#markers.oldest
+    const marker = this.#lists.markers.oldest
     if (marker === undefined || !this.retention.mayForget(marker.slot)) return false
     this.#drop(marker)
     return true
   }
 
   #evictOldest(): void {
-    const oldest = this.#values.oldest
+    const oldest = this.#lists.values.oldest
     if (oldest === undefined)
       throw new Error('making room: no value is left, although there was room to be made')
     this.#letGo(oldest, 'evicted')
@@ -356,37 +353,23 @@ export class HeapStore implements Store {
     } else {
       if (why === 'evicted') this.#evictions++
       else this.#expirations++
-      this.strip(record.slot, RecordKind.Ghost)
+      this.strip(record.slot, RecordKind.Ghost, this.retention.markerFlags ?? 0)
     }
   }
 
-  /** Drops flushed records from the slots next in turn; returns at how many slots it looked. */
-  #purge(slotsMax: number): number {
-    let looked = 0
-    for (; looked < slotsMax && this.#flushed.records > 0; looked++) {
-      const record = this.#records.peek(this.#purgeSlot++)
-      if (record !== undefined && this.#isFlushed(record)) this.#drop(record)
+  /** Drops up to so many flushed records; returns how many. */
+  #purge(recordsMax: number): number {
+    let dropped = 0
+    for (; dropped < recordsMax; dropped++) {
+      const record = this.#lists.flushed.oldest
+      if (record === undefined) break
+      this.#drop(record)
     }
-    return looked
-  }
-
-  #tallyOfFlushed(): Tally {
-    const tally = new Tally()
-    for (let slot = FIRST_SLOT; slot < this.#records.endSlot; slot++) {
-      const record = this.#records.peek(slot)
-      if (record !== undefined && this.#isFlushed(record)) tally.add(record)
-    }
-    return tally
+    return dropped
   }
 
   #isFlushed(record: HeapRecord): boolean {
-    return record.hlc <= this.#watermark
-  }
-
-  #firstVisible(from: HeapRecord | undefined): Slot {
-    let record = from
-    while (record !== undefined && this.#isFlushed(record)) record = record.newer
-    return record?.slot ?? NO_SLOT
+    return this.#lists.isFlushed(record)
   }
 
   #drop(record: HeapRecord): void {
@@ -395,23 +378,20 @@ export class HeapStore implements Store {
     this.#records.remove(record)
   }
 
-  /** Into its list, the wheel and the tally; the change log is put's business. */
+  /** Into its list and the wheel; the change log is put's business. */
   #enter(record: HeapRecord, nowMs?: number): void {
-    this.#listOf(record).addNewest(record)
+    this.#lists.enter(record)
     if (record.expiresAtMs !== 0) this.#wheel.add(record.slot, nowMs)
-    this.#all.add(record)
   }
 
   #leave(record: HeapRecord): void {
-    this.#listOf(record).remove(record)
+    this.#lists.leave(record)
     if (record.expiresAtMs !== 0) this.#wheel.remove(record.slot)
-    this.#all.subtract(record)
-    if (this.#isFlushed(record)) this.#flushed.subtract(record)
   }
+}
 
-  #listOf(record: HeapRecord): RecordList {
-    return record.kind === RecordKind.Value ? this.#values : this.#markers
-  }
+function slotOf(record: HeapRecord | undefined): Slot {
+  return record?.slot ?? NO_SLOT
 }
 
 function isExpired(record: HeapRecord, nowMs: number): boolean {

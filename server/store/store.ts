@@ -74,6 +74,8 @@ export type Removal = 'evicted' | 'expired' | 'deleted' | 'flushed'
 export interface Retention {
   /** false: keep its version (as a ghost or tombstone), since some server may not know it yet. */
   mayForget(slot: Slot): boolean
+  /** Flags of a ghost that is made now, where replication notes its age; left out: 0. */
+  readonly markerFlags?: number
 }
 
 /** Alone, nobody else can bring an old value back: everything may be forgotten. */
@@ -89,7 +91,7 @@ export interface StoreOptions {
 }
 
 export interface StoreStats {
-  /** Live or not yet noticed expired values. */
+  /** Live or not yet noticed expired values; and flushed ones, if the flush left something, until they are purged. */
   entries: number
   ghosts: number
   tombstones: number
@@ -135,19 +137,36 @@ export interface Store {
    * `slot` is what `find` said for this key: that record is replaced. Key and value are copied.
    * Makes room first: what is due to expire goes before anything live is evicted.
    * Returns the new slot, or NO_SLOT if it cannot fit: it is larger than the limit, or what retention keeps leaves no
-   * room. Then nothing has changed.
+   * room. Then nothing has changed. Throws a RangeError if its hlc is not above the watermark: nobody would see it.
    */
   put(hash: number, slot: Slot, key: Span, value: Span, head: RecordHead, nowMs: number): Slot
 
   /** Renewal: moves the expiry of a record that has one. No new version, no new sequence number. */
   setExpiry(slot: Slot, expiresAtMs: number): void
-  /** Drops the value's bytes and keeps its version as a ghost or a tombstone; leaves its change log position alone. */
-  strip(slot: Slot, kind: typeof RecordKind.Ghost | typeof RecordKind.Tombstone): void
+  /**
+   * Drops the value's bytes and keeps its version as a ghost or a tombstone, the youngest marker; leaves its change log
+   * position alone. A marker may be stripped too, to change its kind or flags. `flags` left out: as they are.
+   */
+  strip(slot: Slot, kind: typeof RecordKind.Ghost | typeof RecordKind.Tombstone, flags?: number): void
+  /**
+   * Whether a put of a new value of these sizes would remove nothing. `timed`: it has an expiry or a lifetime. What has
+   * expired, and bytes that were flushed, are in the way until they are swept. Changes nothing.
+   */
+  fits(keyBytes: number, valueBytes: number, timed: boolean): boolean
   /** Removes the record without a trace. */
   forget(slot: Slot, why: Removal): void
 
-  /** Everything with hlc ≤ watermark is gone at once; `sweep` purges it in slices. Never goes back. */
+  /**
+   * Everything with hlc ≤ watermark is gone at once; `sweep` purges it in slices. A lower watermark than the present one
+   * changes nothing.
+   */
   flush(watermark: number): void
+  /**
+   * Takes back a flush that was stamped in the future, by a clock that was wrong: what it covers is purged, at once and
+   * not in slices, and does not come back; then the watermark is lowered to `to`, unless it is lower. What is put from
+   * now on with an hlc above `to` stays, also below the former watermark.
+   */
+  resetWatermark(to: number): void
 
   /**
    * Does up to about `budget` small pieces of upkeep (expired records, flushed records, index slices). To be called
@@ -172,6 +191,13 @@ export interface Store {
   oldest(): Slot
   /** The next more recently used value after this one, or NO_SLOT: with `oldest`, the LRU order. */
   newer(slot: Slot): Slot
+
+  /** The marker (ghost or tombstone) that was put or stripped first, or NO_SLOT. */
+  oldestMarker(): Slot
+  /** The marker that was put or stripped next after this one, or NO_SLOT: with `oldestMarker`, all of them by age. */
+  newerMarker(slot: Slot): Slot
+  /** What is charged for the markers that these two walk, in bytes: nothing flushed. */
+  readonly markerBytes: number
 
   stats(): StoreStats
 }

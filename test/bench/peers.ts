@@ -104,15 +104,20 @@ export function findPeers(): Peer[] {
 
 /** How our server is started, beyond the memory limit. */
 export interface OurOptions {
-  store: 'arena' | 'heap'
+  /** Default: arena. */
+  store?: 'arena' | 'heap'
   /** Flags for Node. */
   nodeFlags?: readonly string[]
+  /** Flags for the server, beyond port, memory and store. */
+  serverFlags?: readonly string[]
+  /** Default: the servers' core. */
+  core?: number
   onErrorLine?: (line: string) => void
 }
 
 /** Our server, as built in `distDir`. */
 export function ourServer(distDir: string, options: OurOptions): Contestant {
-  const { store, nodeFlags = [], onErrorLine } = options
+  const { store = 'arena', nodeFlags = [], serverFlags = [], core = CORES?.server, onErrorLine } = options
   const name = `ormuco-cache, ${store} store`
   return {
     id: store === 'arena' ? 'ormuco' : 'ormuco-heap',
@@ -120,8 +125,8 @@ export function ourServer(distDir: string, options: OurOptions): Contestant {
     dialect: 'frames',
     start: (memoryMb) => {
       const flags = ['--port', '0', '--max-memory', `${memoryMb}mb`, '--store', store, '--log-level', 'error']
-      const args = [...nodeFlags, join(distDir, 'bin/start-server.js'), ...flags]
-      const command = { command: process.execPath, args, core: CORES?.server }
+      const args = [...nodeFlags, join(distDir, 'bin/start-server.js'), ...flags, ...serverFlags]
+      const command = { command: process.execPath, args, core }
       return startAnnounced(name, command, /^Server listens on port (\d+)$/m, onErrorLine)
     },
   }

@@ -31,6 +31,7 @@ const SECTIONS: Record<string, (setup: BenchSetup) => Promise<Section>> = {
   '2': async (setup) => (await import('./application.ts')).benchApplication(setup),
   '3': async (setup) => (await import('./memory.ts')).benchMemory(setup),
   '4': async ({ rounds, distDir }) => (await import('./lru.ts')).benchLru({ rounds, distDir }),
+  '5': async (setup) => (await import('./replication.ts')).benchReplication(setup),
 }
 
 interface Arguments {

@@ -130,9 +130,10 @@ describe('.env.example', () => {
   })
 
   test('shows lines that are accepted, and defaults that are the defaults', () => {
-    const { CACHE_MAX_SIZE, CACHE_NODE_ID, ...defaults } = active
+    const { CACHE_MAX_SIZE, CACHE_NODE_ID, PEERS, ...defaults } = active
     expect(CACHE_MAX_SIZE).toBe('128')
     expect(CACHE_NODE_ID).toBeDefined()
+    expect(PEERS).toBe('peer1:11142,peer2:11142')
     expect(collect({ dotEnv: active }).options).toMatchObject({ maxEntries: 128 })
     const values = (places: Places) => collect(places).report.map((row) => row.split(/\s{2,}/).slice(0, 2))
     expect(values({ dotEnv: defaults })).toEqual(values({}))

@@ -31,6 +31,14 @@ describe('a request', () => {
       `GET_MANY id=9 keys=[${'"k", '.repeat(16)}… 4 more]`,
     ],
     [[Opcode.Quit, 2], 'QUIT id=2'],
+    [
+      [Opcode.Set, 8, 'k', 1, 'v', null, 0, null, 255, 900],
+      'SET id=8 key="k" flags=1 value=\'v\' ttlMs=null condition=0 version=null acks=255 acksTimeoutMs=900',
+    ],
+    [[Opcode.Delete, 8, 'k', 1, 900], 'DELETE id=8 key="k" acks=1 acksTimeoutMs=900'],
+    [[Opcode.Peers, 2], 'PEERS id=2'],
+    [[Opcode.Lag, 2], 'LAG id=2'],
+    [[Opcode.ForgetPeer, 2, 'b'], 'FORGET_PEER id=2 nodeId="b"'],
     [[Opcode.Ping, 2, 'p', 5, true], 'PING id=2 payload="p" operand2=5 operand3=true'],
     [[99, 2, 'x'], 'opcode 99 id=2 operand1="x"'],
   ])('%j', (elements, words) => {
@@ -59,6 +67,16 @@ describe('a reply', () => {
     )
     expect(words.describe('received', frame(200, 3, 'new', 50))).toBe(
       'status 200 id=3 text="new" retryAfterMs=50',
+    )
+  })
+
+  test('of peers, and of a write that waited', () => {
+    const words = new FrameWords()
+    words.describe('sent', frame(Opcode.Lag, 1))
+    words.describe('sent', frame(Opcode.Delete, 2, 'k', 1))
+    expect(words.describe('received', frame(Status.Miss, 2, 1))).toBe('Miss id=2 (DELETE) acks=1')
+    expect(words.describe('received', frame(Status.Ok, 1, [{ nodeId: 'b', lagMs: 5 }]))).toBe(
+      'Ok id=1 (LAG) peers=[{"nodeId":"b","lagMs":5}]',
     )
   })
 

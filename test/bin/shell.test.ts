@@ -125,6 +125,7 @@ const dialogues: Readonly<Record<string, Dialogue>> = {
     ['KEYS ?', /^(?:[abk]\n){3}$/],
     ['SCAN 0 MATCH a* COUNT 100', '{"cursor":0,"keys":["a"]}\n'],
     ['INFO keyspace', /^\{"memory":\{"entries":3,/],
+    ['INFO replication', /^\{"replication":\{"bootId":"/],
     ['PING', 'PONG\n'],
     ['UNLINK a', 'OK\n'],
     ['FLUSHALL', 'OK\n'],
@@ -150,7 +151,11 @@ const dialogues: Readonly<Record<string, Dialogue>> = {
     ['get "\\ud800"', /^\(error\) USAGE a key is text: /, 2],
     [`get ${'k'.repeat(1025)}`, '(error) CACHE_TOO_LARGE a key has at most 1024 bytes, got 1025\n', 4],
     ['keys "\\ud800"', /^\(error\) USAGE prefix: text without lone surrogates/, 2],
-    ['set k', '(error) USAGE VALUE is missing: set KEY VALUE [EX SECONDS | PX MS] [NX | XX]\n', 2],
+    [
+      'set k',
+      '(error) USAGE VALUE is missing: set KEY VALUE [EX SECONDS | PX MS] [NX | XX] [ACKS N | all]\n',
+      2,
+    ],
     ['set k 0 60 5', /^\(error\) USAGE "60" is one word too many; .* a time to live behind EX/, 2],
     ['set k 1 EX', /^\(error\) USAGE EX is missing/, 2],
     ['set k 1 EX 0', /^\(error\) USAGE EX "0" is not possible; allowed: seconds above 0/, 2],
@@ -178,8 +183,6 @@ const dialogues: Readonly<Record<string, Dialogue>> = {
     ],
     ['SUBSCRIBE c', '(error) USAGE SUBSCRIBE: there are no messages here, only values: set and get\n', 2],
     ['AUTH secret', '(error) USAGE AUTH: this server does not ask who you are yet; nothing was sent\n', 2],
-    ['peers', '(error) USAGE PEERS: this server does not replicate yet\n', 2],
-    ['lag', '(error) USAGE LAG: this server does not replicate yet\n', 2],
   ],
 }
 

@@ -133,7 +133,7 @@ test('a flag, argument or variable that is not possible: one line, exit 2', asyn
 
 test('--print-config shows values and their places, and does not listen', async () => {
   const { code, stdout, stderr } = await runProgram('start-server.ts', ['--print-config', '-m', '64mb'], {
-    env: { CACHE_EXPIRATION: '5000ms', PEERS: 'a:1' },
+    env: { CACHE_EXPIRATION: '5000ms', PEERS: 'a:1,b:2', CACHE_HTTP_LISTEN_ON: '8080' },
     dotEnv: 'CACHE_MAX_SIZE=128\nCACHE_EXPIRATION=3600\n',
   })
   expect(code).toBe(0)
@@ -141,10 +141,12 @@ test('--print-config shows values and their places, and does not listen', async 
   expect(stdout).toMatch(/^default-ttl +5s +CACHE_EXPIRATION$/m)
   expect(stdout).toMatch(/^max-entries +128 +CACHE_MAX_SIZE in \.env$/m)
   expect(stdout).toMatch(/^port +11142 +default$/m)
+  expect(stdout).toMatch(/^peers +a:1,b:2 +PEERS$/m)
+  expect(stdout).toMatch(/^network +wan +default$/m)
   expect(logLines(stderr)).toEqual([
     expect.objectContaining({
       level: 'warn',
-      variable: 'PEERS',
+      variable: 'CACHE_HTTP_LISTEN_ON',
       msg: 'variable has no effect in this version',
     }),
   ])

@@ -285,6 +285,7 @@ describe.each(CLIENT_SURROUNDINGS)('$mode, $store store', (surrounding) => {
       'commands',
       'connections',
       'network',
+      'replication',
       'peers',
       'eventLoop',
     ])

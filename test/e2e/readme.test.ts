@@ -23,6 +23,7 @@ const consoles = fencedBlocks(readme, 'console').map(consoleBlock)
 const examples = fencedBlocks(readme, 'ts')
 
 const SHELL = 'npm run -s shell'
+const SECOND_PORT = 11_143
 /** Six processes one after another, on a machine that may be busy. */
 const SCREEN_TIMEOUT_MS = 60_000
 const REPEATS = /-r (\d+) -i \d+/
@@ -39,6 +40,9 @@ describe('the consoles', () => {
       expect.stringMatching(/^node --import tsx -e "/),
       expect.stringMatching(REPEATS),
       SHELL,
+      'npm start -- --port 11143 --peers localhost:11142',
+      `${SHELL} -- set greeting hello`,
+      `${SHELL} -- -p 11143 get greeting`,
       'npm ci && npm test',
     ])
   })
@@ -87,6 +91,28 @@ describe('the consoles', () => {
     await replay(clone, evictions?.output, port)
   })
 })
+
+test(
+  'what is written to one of two servers is on both',
+  async () => {
+    const clone = makeClone()
+    const [second, written, read] = consoles.slice(5)
+    const firstPort = await startServer(clone, 'npm start').port()
+    const command = onPort(second?.command, firstPort).replace(`${SECOND_PORT}`, '0')
+    const server = inClone(clone, command)
+    const secondPort = await server.port()
+    expect(server.stdout).toBe(onPort(second?.output, firstPort).replace(`${SECOND_PORT}`, `${secondPort}`))
+    const set = await inClone(clone, written?.command ?? '', { SERVER_PORT: `${firstPort}` }).ended
+    expect(set.stdout).toBe(written?.output)
+    // Until the two have met.
+    const asked = (read?.command ?? '').replace(`${SECOND_PORT}`, `${secondPort}`)
+    let answer = ''
+    for (let attempt = 0; attempt < ATTEMPTS_MAX * 4 && answer !== read?.output; attempt++)
+      answer = (await inClone(clone, asked).ended).stdout
+    expect(answer).toBe(read?.output)
+  },
+  SCREEN_TIMEOUT_MS,
+)
 
 describe('the programs', () => {
   test('are accepted by the compiler', async () => {

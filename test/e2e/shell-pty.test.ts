@@ -40,6 +40,7 @@ describe.skipIf(!hasTerminal)('on a terminal', () => {
     )
     await shell.says('set wide "世界 😀 é"', 'OK', prompt)
     await shell.says('get wide', '"世界 😀 é"', prompt)
+    await shell.says('peers', '\x1b[33m(no other servers)\x1b[0m\n', prompt)
     await shell.says('stats cache', '\x1b[36mcache\x1b[0m\n  \x1b[2mhits', prompt)
 
     shell.type('ge')

@@ -13,7 +13,7 @@ export const CONVERSATION: readonly (readonly unknown[])[] = (
     [Opcode.Set, 'text', 1, 'a value'],
     [Opcode.Set, long, 0, Buffer.alloc(300, 7), 60_000],
     [Opcode.Set, 'text', 1, 'refused', null, 1],
-    [Opcode.Set, 'text', 1, '', 0, 2, null, null, 'unknown', ['operands']],
+    [Opcode.Set, 'text', 1, '', 0, 2, null, null, null, 'unknown', ['operands']],
     [Opcode.Get, 'text', 1],
     [Opcode.Get, long],
     [Opcode.Get, 'nothing'],

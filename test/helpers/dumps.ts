@@ -14,12 +14,12 @@ export interface Dump {
   steps: readonly Step[]
 }
 
-/** The blocks of a page that are marked as `hex`. Throws an Error for a line it cannot read. */
-export function dumpsOf(page: string): Dump[] {
+/** The blocks of a page that are marked so: `hex` with a client, `peers` between servers. Throws an Error for a line it cannot read. */
+export function dumpsOf(page: string, mark: 'hex' | 'peers' = 'hex'): Dump[] {
   const dumps: Dump[] = []
   const lines = page.split('\n')
   for (let i = 0; i < lines.length; i++) {
-    if (lines[i] !== '```hex') continue
+    if (lines[i] !== `\`\`\`${mark}`) continue
     const first = i + 1
     const end = lines.indexOf('```', first)
     if (end < 0) throw new Error(`the block at line ${first} has no end`)

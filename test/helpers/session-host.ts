@@ -6,11 +6,13 @@ import { HybridClock } from '../../server/clock.ts'
 import { makeHandlers } from '../../server/handlers.ts'
 import { Keyspace } from '../../server/keyspace.ts'
 import { resolveOptions, type ServerOptions } from '../../server/options.ts'
+import { bootIdOf, Origins } from '../../server/origins.ts'
 import { Output } from '../../server/output.ts'
 import type { Session, SessionHost } from '../../server/session.ts'
 import { type ServerStats, Statistics } from '../../server/statistics.ts'
 import { ArenaStore } from '../../server/store/arena-store.ts'
 import { HeapStore } from '../../server/store/heap-store.ts'
+import { aloneWrites } from '../../server/writes.ts'
 
 const START_MS = Date.UTC(2030, 0, 1)
 /** One for all hosts: sessions leave nothing in it. */
@@ -34,14 +36,15 @@ export function sessionHost(options: ServerOptions = {}): TestHost {
   const identity = {
     version: '1.2.3',
     nodeId: () => 'test',
-    bootId: Buffer.from('boot-id.'),
+    bootId: () => Buffer.from('boot-id.'),
     region: 'here',
     cluster: 'test',
   }
-  const keyspace = new Keyspace(store, new HybridClock(), {
+  const clock = new HybridClock()
+  const writes = aloneWrites(store, clock)
+  const keyspace = new Keyspace(store, clock, new Origins(bootIdOf(identity.bootId())), writes, {
     defaultTtlMs: 0,
     renewOnHit: false,
-    bootId: identity.bootId,
   })
   const statistics = new Statistics(START_MS)
   statistics.stop()
@@ -54,6 +57,8 @@ export function sessionHost(options: ServerOptions = {}): TestHost {
       keyspace,
       sentBytes: 0,
       draining: false,
+      replication: NO_REPLICATION,
+      peers: [],
     }),
     memory: FIXED_MEMORY,
   }
@@ -64,6 +69,8 @@ export function sessionHost(options: ServerOptions = {}): TestHost {
       keyspace,
       identity,
       valueBytesMax: resolved.maxValueBytes,
+      writes,
+      peers: { peers: () => [], forget: () => false },
       stats: () => stats,
     }),
     output: new Output(),
@@ -72,10 +79,36 @@ export function sessionHost(options: ServerOptions = {}): TestHost {
     held: { partialBytes: 0, unsentBytes: 0 },
     nowMs: START_MS,
     now: () => host.nowMs,
+    onPeer: () => undefined,
+    onChunkEnd: () => {},
     endings: [],
     onClosed: (_: Session, why: string) => host.endings.push(why),
   }
   return host
+}
+
+const NO_REPLICATION: ServerStats['replication'] = {
+  bootId: '626f6f742d69642e',
+  members: 0,
+  links: 0,
+  horizonMs: null,
+  watermarkMs: null,
+  gaps: 0,
+  ghosts: 0,
+  tombstones: 0,
+  markerBytes: 0,
+  markerBytesMax: 0,
+  applied: 0,
+  purged: 0,
+  droppedUnstable: 0,
+  unstable: 0,
+  declined: 0,
+  smallRounds: 0,
+  fullRounds: 0,
+  rewinds: 0,
+  refusedForSkew: 0,
+  refusals: 0,
+  awaitingAcks: 0,
 }
 
 const FIXED_MEMORY: ServerStats['memory'] = {

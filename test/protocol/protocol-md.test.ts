@@ -1,13 +1,27 @@
-// PROTOCOL.md tells the truth: every dump on the page is replayed against a real server, and the numbers on the page
-// are those of messages.ts and limits.ts.
+// PROTOCOL.md tells the truth: every dump on the page is replayed against a real server, or said again by two that
+// replicate; and the numbers on the page are those of messages.ts and limits.ts.
 
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import * as limits from '../../protocol/limits.ts'
-import { Condition, Opcode, Status, ValueFlags } from '../../protocol/messages.ts'
+import { Condition, Opcode, PeerOpcode, Status, ValueFlags } from '../../protocol/messages.ts'
+import { Reader } from '../../protocol/reader.ts'
 import { decodeValue, encodeValue } from '../../protocol/value.ts'
+import { Writer } from '../../protocol/writer.ts'
+import { DEFERRED_MAX } from '../../server/deferred.ts'
+import {
+  readPing,
+  readPong,
+  writeHello,
+  writePing,
+  writePong,
+} from '../../server/replication/peer-messages.ts'
+import { emptyRemoteRecord, readRecord } from '../../server/replication/records.ts'
+import { LIST_ENTRIES_MAX, SEQS_MAX } from '../../server/replication/round-messages.ts'
+import { readAck, readBatchHead, readRewind } from '../../server/replication/stream.ts'
 import { bytesOf, dumpsOf, isFixed, matches, type Names, type Step } from '../helpers/dumps.ts'
-import { framed, hex } from '../helpers/frames.ts'
+import { decoded, framed, hex } from '../helpers/frames.ts'
+import { helloIn, peerDialogue } from '../helpers/peer-dialogue.ts'
 import { type Connection, connect, SURROUNDINGS, startServer } from '../helpers/server.ts'
 
 const page = readFileSync(new URL('../../protocol/PROTOCOL.md', import.meta.url), 'utf8')
@@ -48,6 +62,129 @@ async function expectBytes(
   expect(isRight ? 'as on the page' : bytes.toString('hex'), `line ${line}: ${tokens.join(' ')}`).toBe(
     'as on the page',
   )
+}
+
+const peerDumps = dumpsOf(page, 'peers')
+
+describe('between servers', () => {
+  const onPage = peerDumps.flatMap(({ steps }) =>
+    steps.flatMap((step) => (step.kind === 'event' ? [] : [{ ...step, bytes: hex(step.tokens.join('')) }])),
+  )
+
+  test('two servers say what is on the page, word for word', () => {
+    const said = peerDialogue().map(({ by, bytes }) => `${by} ${bytes.toString('hex')}`)
+    expect(
+      onPage.map(({ kind, bytes }) => `${kind === 'send' ? '>' : '<'} ${bytes.toString('hex')}`),
+    ).toEqual(said)
+  })
+
+  test('each frame is of the length it says, and an array of as many elements', () => {
+    for (const { bytes, line } of onPage) {
+      expect(bytes.readUInt32BE(), `line ${line}`).toBe(bytes.length - 4)
+      expect(decoded(bytes.subarray(4))[1], `line ${line}`).toBe(0)
+    }
+  })
+
+  const frameOf = (opcode: number) => {
+    const found = onPage.find(({ bytes }) => decoded(bytes.subarray(4))[0] === opcode)
+    if (found === undefined) throw new Error(`there is no dump of ${opcode}`)
+    return found.bytes
+  }
+  const readerOf = (opcode: number) => {
+    const bytes = frameOf(opcode)
+    const reader = new Reader()
+    reader.open(bytes, 4, bytes.length)
+    return reader
+  }
+  const written = (write: (writer: Writer) => void) => {
+    const writer = new Writer(256)
+    write(writer)
+    return Buffer.from(writer.bytes.subarray(0, writer.at)).toString('hex')
+  }
+  const BOOT = '0102030405060708'
+  const HLC = 0x497c5ecc00001
+
+  test('HELLO means what its comments say', () => {
+    const hello = helloIn(frameOf(PeerOpcode.Hello))
+    expect(hello).toMatchObject({
+      cluster: 'default',
+      label: 'cache-1',
+      region: 'eu',
+      boot: BOOT,
+      channel: 0,
+      wallMs: Date.UTC(2030, 0, 1),
+      hlc: 0,
+      watermark: 0,
+      address: '10.0.0.1:11142',
+      news: [],
+      removed: [],
+    })
+    expect(written((writer) => writeHello(writer, hello))).toBe(frameOf(PeerOpcode.Hello).toString('hex'))
+  })
+
+  test('BATCH, ACK and REWIND too', () => {
+    const reader = readerOf(PeerOpcode.Batch)
+    expect(readBatchHead(reader)).toEqual({
+      boot: BOOT,
+      fromSeq: 0,
+      toSeq: 2,
+      hlc: HLC,
+      watermark: 0,
+      count: 2,
+    })
+    const record = emptyRemoteRecord()
+    readRecord(reader, BOOT, record)
+    const expiresAtMs = Date.UTC(2030, 0, 1, 0, 1)
+    expect(record).toMatchObject({
+      kind: 0,
+      flags: 1,
+      hlc: HLC - 1,
+      origin: BOOT,
+      expiresAtMs,
+      lifetimeMs: 60_000,
+    })
+    expect(textOf(record.key)).toBe('greeting')
+    expect(textOf(record.value)).toBe('hello')
+    readRecord(reader, BOOT, record)
+    expect(record).toMatchObject({ kind: 2, flags: 0, hlc: HLC, expiresAtMs: 0, lifetimeMs: 0 })
+    expect(textOf(record.key)).toBe('old')
+    expect(readAck(readerOf(PeerOpcode.Ack))).toEqual({
+      boot: BOOT,
+      seq: 2,
+      hlc: HLC,
+      watermark: 0,
+      declined: [],
+    })
+    expect(readRewind(readerOf(PeerOpcode.Rewind))).toEqual({ boot: BOOT, seq: 0 })
+  })
+
+  test('PING and PONG too', () => {
+    const ping = readPing(readerOf(PeerOpcode.Ping))
+    expect(ping).toMatchObject({ boot: BOOT, tailSeq: 2, stamp: 6000 })
+    expect(ping.vector).toEqual(new Map([['cache-2', { boot: '1112131415161718', hlc: HLC }]]))
+    expect(ping.news).toMatchObject([{ label: 'cache-2', address: '10.0.0.2:11142', unseenMs: 1000 }])
+    expect(written((writer) => writePing(writer, ping))).toBe(frameOf(PeerOpcode.Ping).toString('hex'))
+    const { stamp, wallMs } = readPong(readerOf(PeerOpcode.Pong))
+    expect(written((writer) => writePong(writer, stamp, wallMs))).toBe(
+      frameOf(PeerOpcode.Pong).toString('hex'),
+    )
+  })
+
+  test.each(Object.entries(PeerOpcode))('%s stands in the table', (name, opcode) => {
+    expect(prose).toContain(`\n| ${opcode} | ${name.replace(/^Round/, '').toUpperCase()} | `)
+  })
+
+  test.each([
+    ['LIST**: entries of 32 bytes, at most %:', LIST_ENTRIES_MAX],
+    ['WANT, PURGE and ASK have at most % numbers', SEQS_MAX],
+    ['At most % each.', limits.MEMBERS_MAX],
+  ])('the page says "%s"', (text, number) => {
+    expect(prose).toContain(text.replace('%', String(number)))
+  })
+})
+
+function textOf({ bytes, at, length }: { bytes: Uint8Array; at: number; length: number }): string {
+  return Buffer.from(bytes.subarray(at, at + length)).toString()
 }
 
 const steps = dumps.flatMap((dump) => dump.steps)
@@ -108,6 +245,11 @@ test.each([
   ['| request id | 1 to % |', limits.REQUEST_ID_MAX],
   ['| any integer | ±% |', Number.MAX_SAFE_INTEGER],
   ['| ttlMs | 0 to % |', limits.TTL_MS_MAX],
+  ['how many other servers should have it before it is answered: 0 to %,', limits.MEMBERS_MAX],
+  ['or % for all; default 0', limits.ACKS_ALL],
+  ['how long to wait for them; at most %, default', limits.ACKS_TIMEOUT_MS_MAX],
+  ['at most 60 000, default % |', limits.ACKS_TIMEOUT_MS_DEFAULT],
+  ['A server holds back at most % replies', DEFERRED_MAX],
   ['or % if that is more', limits.REPLY_BYTES_MIN],
   [
     'Before HELLO is answered take % for it',

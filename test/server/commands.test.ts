@@ -325,8 +325,8 @@ describe.each(SURROUNDINGS)('$store store, $wire', ({ store, wire }) => {
       [Opcode.Hello, 1, 1, 0, 'name'],
       [Opcode.Ping, ''],
       [Opcode.Get, 'x', 0],
-      [Opcode.Set, 'x', 0, '', 0, 0, null, 0],
-      [Opcode.Delete, 'x', 0],
+      [Opcode.Set, 'x', 0, '', 0, 0, null, 0, 0],
+      [Opcode.Delete, 'x', 0, 0],
       [Opcode.Touch, 'x', 0],
       [Opcode.Inspect, 'x'],
       [Opcode.GetMany, ['x']],
@@ -347,7 +347,7 @@ describe.each(SURROUNDINGS)('$store store, $wire', ({ store, wire }) => {
 
   test('an unknown opcode is an error reply, and the connection lives', async () => {
     const connection = await client()
-    for (const opcode of [0, 17, 99, 127, 128, 255, 256, 65_536, 2 ** 40])
+    for (const opcode of [0, 20, 31, 32, 99, 127, 128, 255, 256, 65_536, 2 ** 40])
       expect(await connection.ask(opcode, 4_294_967_295, 'operand')).toEqual([
         Status.UnknownOpcode,
         4_294_967_295,

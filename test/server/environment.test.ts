@@ -24,6 +24,9 @@ test.each<[name: string, text: string, options: ServerOptions]>([
   ['CACHE_NODE_ID', 'cache-1', { nodeId: 'cache-1' }],
   ['CACHE_REGION', 'eu', { region: 'eu' }],
   ['CACHE_CLUSTER', 'shop', { cluster: 'shop' }],
+  ['PEERS', 'cache-1:11142', { peers: ['cache-1:11142'] }],
+  ['PEERS', '10.0.0.2:1, [::1]:2,,c:3', { peers: ['10.0.0.2:1', '[::1]:2', 'c:3'] }],
+  ['CACHE_NETWORK', 'LAN', { network: 'lan' }],
   ['CACHE_MAX_MEMORY', '64mb', { maxMemoryBytes: 64 * 1024 ** 2 }],
   ['CACHE_MAX_SIZE', '128', { maxEntries: 128 }],
   ['CACHE_MAX_CAPACITY', '50', { maxEntries: 50 }],
@@ -52,6 +55,7 @@ test.each([
   ['CACHE_EXPIRATION', 'never', '500ms'],
   ['CACHE_RENEW_ON_HIT', 'perhaps', 'true or false'],
   ['CACHE_STORE', 'disk', 'arena, heap'],
+  ['CACHE_NETWORK', 'moon', 'local, lan, wan'],
 ])('%s=%s is refused with what is allowed', (name, text, allowed) => {
   expect(() => read({ [name]: text })).toThrow(OptionError)
   expect(() => read({ [name]: text })).toThrow(
@@ -88,8 +92,8 @@ test("the variables of Kubernetes' service links are ignored, and the warning sa
 })
 
 test('a variable without effect is told once', () => {
-  expect(read({ PEERS: 'a:1,b:2', CACHE_MULTICAST: '' }).warnings).toEqual([
-    [{ variable: 'PEERS' }, 'variable has no effect in this version'],
+  expect(read({ CACHE_HTTP_LISTEN_ON: '8080', CACHE_AUTH_FILE: '' }).warnings).toEqual([
+    [{ variable: 'CACHE_HTTP_LISTEN_ON' }, 'variable has no effect in this version'],
   ])
 })
 

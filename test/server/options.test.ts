@@ -1,7 +1,8 @@
 // resolveOptions: the defaults, the range of every option at and just beyond its ends, and what must go together.
 
 import { describe, expect, test } from 'vitest'
-import { isLoopback, OptionError, resolveOptions, type ServerOptions } from '../../server/options.ts'
+import { isLoopback } from '../../server/loopback.ts'
+import { OptionError, resolveOptions, type ServerOptions } from '../../server/options.ts'
 
 const MIB = 1024 ** 2
 
@@ -28,6 +29,10 @@ test('the defaults', () => {
     nodeId: undefined,
     region: 'default',
     cluster: 'default',
+    peers: [],
+    multicast: '',
+    network: 'wan',
+    replication: {},
     maxMemoryBytes: 256 * MIB,
     maxEntries: Number.POSITIVE_INFINITY,
     defaultTtlSeconds: 0,

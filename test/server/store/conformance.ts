@@ -5,7 +5,9 @@
 import { describe, expect, it } from 'vitest'
 import { describeContents } from './conformance/contents.ts'
 import { describeExpiry } from './conformance/expiry.ts'
+import { describeFlush } from './conformance/flush.ts'
 import { describeLimits } from './conformance/limits.ts'
+import { describeMarkers } from './conformance/markers.ts'
 import { suiteOf } from './conformance/suite.ts'
 import { describeWalks } from './conformance/walks.ts'
 import type { MakeStore } from './driver.ts'
@@ -16,7 +18,9 @@ export function describeStore(name: string, make: MakeStore): void {
   describe(name, () => {
     describeContents(suite)
     describeLimits(suite)
+    describeMarkers(suite)
     describeExpiry(suite)
+    describeFlush(suite)
     describeWalks(suite)
     describeExhaustively(make)
 

@@ -14,6 +14,7 @@ import {
   type Store,
   type StoreOptions,
 } from '../../../server/store/store.ts'
+import { alike } from './alike.ts'
 import { randomFrom } from './random.ts'
 
 export type Key = string | Uint8Array
@@ -42,6 +43,8 @@ export class Driver {
   readonly store: Store
   nowMs = START_MS
   hlc = 0
+  /** For retention: flags of the ghosts it makes. */
+  markerFlags = 0
   #turn = 0
 
   constructor(store: Store) {
@@ -151,6 +154,14 @@ export class Driver {
     return this.log().map((slot) => this.keyOf(slot))
   }
 
+  /** Keys of ghosts and tombstones from the oldest to the youngest. */
+  markers(): string[] {
+    const keys: string[] = []
+    for (let slot = this.store.oldestMarker(); slot !== NO_SLOT; slot = this.store.newerMarker(slot))
+      keys.push(this.keyOf(slot))
+    return keys
+  }
+
   scanKeys(count = 10): string[] {
     const keys: string[] = []
     let cursor = 0
@@ -171,13 +182,23 @@ export class Driver {
   }
 
   /** What the charge formula says about the records there are. */
-  chargedBytes(): number {
+  chargedBytes(slots: Slot[] = this.log()): number {
     let bytes = 0
-    for (const slot of this.log()) {
+    for (const slot of slots) {
       const head = this.headOf(slot)
       bytes += chargeOf(head.keyBytes, head.valueBytes, timedBytesOf(head.expiresAtMs, head.lifetimeMs))
     }
     return bytes
+  }
+
+  /** Throws unless the markers by age, their counts and their charge are those of the change log. */
+  checkMarkers(): void {
+    const logged = this.log().filter((slot) => this.store.kind(slot) !== RecordKind.Value)
+    const ghosts = logged.filter((slot) => this.store.kind(slot) === RecordKind.Ghost).length
+    const stats = this.store.stats()
+    alike(this.markers().sort(), logged.map((slot) => this.keyOf(slot)).sort())
+    alike([stats.ghosts, stats.tombstones], [ghosts, logged.length - ghosts])
+    alike(this.store.markerBytes, this.chargedBytes(logged))
   }
 
   #span(content: Key): Span {

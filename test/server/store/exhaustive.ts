@@ -41,12 +41,14 @@ const forget = (key: string): Operation => [
   ({ cache, model }) => same(cache.forget(key), model.forget(key)),
 ]
 
-const strip = (key: string): Operation => [
-  `strip ${key}`,
+/** Of a value or a marker: what has expired is noticed first. */
+const strip = (key: string, flags?: number): Operation => [
+  `strip ${key}, flags ${flags}`,
   ({ cache, model }) => {
-    const slot = cache.findLive(key)
-    if (slot !== NO_SLOT) cache.store.strip(slot, RecordKind.Ghost)
-    same(slot !== NO_SLOT, model.strip(key, RecordKind.Ghost))
+    cache.findLive(key)
+    const slot = cache.find(key)
+    if (slot !== NO_SLOT) cache.store.strip(slot, RecordKind.Ghost, flags)
+    same(slot !== NO_SLOT, model.strip(key, RecordKind.Ghost, flags))
   },
 ]
 
@@ -68,6 +70,18 @@ const flush: Operation = [
   },
 ]
 
+/** Afterwards stamps begin anew, with three that were flushed. */
+const takeBack: Operation = [
+  'flush what may come next too, and take it back',
+  ({ cache, model }) => {
+    cache.store.flush(cache.hlc + 1)
+    model.flush(cache.hlc + 1)
+    cache.hlc = Math.max(0, cache.hlc - 2)
+    cache.store.resetWatermark(cache.hlc)
+    model.resetWatermark(cache.hlc)
+  },
+]
+
 /** Each set is small enough for all its sequences of the given length; `EXHAUSTIVE=1` (environment) makes them longer by one. */
 const SETS: { about: string; length: number; operations: Operation[] }[] = [
   { about: 'recency', length: 6, operations: [put('a'), put('b'), put('c'), get('a'), forget('b')] },
@@ -76,6 +90,11 @@ const SETS: { about: string; length: number; operations: Operation[] }[] = [
     about: 'markers and flushes',
     length: 5,
     operations: [put('a', 1), put('b'), remove('a'), strip('b'), flush, later(1), sweep],
+  },
+  {
+    about: 'the age of markers, and flushes taken back',
+    length: 5,
+    operations: [put('a', 1), put('b'), remove('b'), strip('a', 9), strip('b'), flush, takeBack],
   },
 ]
 
@@ -109,13 +128,15 @@ export function describeExhaustively(make: MakeStore): void {
 function check(make: MakeStore, sequence: Operation[], mayForget: MayForget): void {
   const cache = new Driver(make({ entriesMax: 2, bytesMax: 65_536, hashKey: HASH_KEY }))
   cache.store.retention = retentionOf(cache, mayForget)
+  cache.markerFlags = 7
   const pair = { cache, model: new Model(2, mayForget, START_MS) }
+  pair.model.markerFlags = 7
   try {
     for (const [, run] of sequence) run(pair)
-    const [seen, wanted] = [viewOf(cache, mayForget), pair.model.view()]
+    const [seen, wanted] = [viewOf(cache, pair.model), pair.model.view()]
     alike(seen, wanted)
     cache.sweepAll()
-    const [swept, stats] = [viewOf(cache, mayForget), cache.store.stats()]
+    const [swept, stats] = [viewOf(cache, pair.model), cache.store.stats()]
     alike(swept, wanted)
     same(stats.entries, wanted.lru.length)
     same(stats.usedBytes, cache.chargedBytes())

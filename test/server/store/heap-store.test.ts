@@ -79,13 +79,6 @@ describe('HeapStore, beyond what every store does', () => {
     expect(() => cache.store.valueBytes(NO_SLOT)).toThrow('names no record')
   })
 
-  it('refuses a put that was flushed before it came', () => {
-    const cache = withLimits(10, 100_000)
-    cache.store.flush(100)
-    expect(() => cache.put('a', 'x', { hlc: 100 })).toThrow('hlc 100 is not above the watermark 100')
-    expect(cache.put('a', 'x', { hlc: 101 })).toBe(true)
-  })
-
   it('counts no flushed record, from the flush on, also when some stay', () => {
     const cache = withLimits(2000, 10_000_000)
     for (let i = 0; i < 1000; i++) cache.put(`k${i}`, 'x')

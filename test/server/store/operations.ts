@@ -22,6 +22,8 @@ export class Operations {
   readonly #random: Random
   readonly #keys: number
   #hlc = 0
+  /** Stamps must be above it. */
+  #watermark = 0
 
   constructor(random: Random, keys: number) {
     this.#random = random
@@ -50,14 +52,7 @@ export class Operations {
         onStore: (cache) => forgetMarker(cache, key),
         onModel: (model) => model.forgetMarker(key),
       }
-    if (draw < 85) {
-      const kind = random.pick([RecordKind.Ghost, RecordKind.Tombstone])
-      return {
-        name: `strip ${key} to ${kind}`,
-        onStore: (cache) => strip(cache, key, kind),
-        onModel: (model) => model.strip(key, kind),
-      }
-    }
+    if (draw < 85) return this.#strip(key)
     if (draw < 89) return this.#setExpiry(key)
     if (draw < 93) {
       const budget = random.pick([1, 5, 50, 1000])
@@ -67,11 +62,22 @@ export class Operations {
       return { name: `sweep ${budget}`, onStore, onModel: NOTHING }
     }
     if (draw < 99) return this.#later()
-    if (random.oneIn(4)) return this.#flush()
-    return {
-      name: 'scan',
-      onStore: (cache) => new Set(cache.scanKeys(1 + (this.#keys >>> 3))).size,
-      onModel: (model) => model.view().lru.length,
+    switch (random.below(8)) {
+      case 0:
+        return this.#flush()
+      case 1:
+        return this.#takeBackFlush()
+      case 2:
+        return this.#markerFlags()
+      case 3:
+      case 4:
+        return this.#fits(key)
+      default:
+        return {
+          name: 'scan',
+          onStore: (cache) => new Set(cache.scanKeys(1 + (this.#keys >>> 3))).size,
+          onModel: (model) => model.view().lru.length,
+        }
     }
   }
 
@@ -106,6 +112,45 @@ export class Operations {
     }
   }
 
+  #strip(key: string): Operation {
+    const random = this.#random
+    const kind = random.pick([RecordKind.Ghost, RecordKind.Tombstone])
+    const flags = random.oneIn(2) ? random.below(256) : undefined
+    return {
+      name: `strip ${key} to ${kind}, flags ${flags}`,
+      onStore: (cache) => strip(cache, key, kind, flags),
+      onModel: (model) => model.strip(key, kind, flags),
+    }
+  }
+
+  /** What expired before keeps the flags of then. */
+  #markerFlags(): Operation {
+    const flags = this.#random.below(256)
+    return {
+      name: `ghosts have flags ${flags}`,
+      onStore: (cache) => {
+        cache.sweepAll()
+        cache.markerFlags = flags
+      },
+      onModel: (model) => {
+        model.expire()
+        model.markerFlags = flags
+      },
+    }
+  }
+
+  #fits(key: string): Operation {
+    const valueBytes = this.#random.below(1000)
+    return {
+      name: `fits ${key}, ${valueBytes} bytes`,
+      onStore: (cache) => {
+        cache.sweepAll()
+        return cache.store.fits(key.length, valueBytes, valueBytes % 2 === 0)
+      },
+      onModel: (model) => model.fits(),
+    }
+  }
+
   #setExpiry(key: string): Operation {
     const random = this.#random
     const inMs = random.oneIn(5) ? undefined : random.below(random.pick([10, 1000, DAY_MS])) - 2
@@ -135,7 +180,8 @@ export class Operations {
   }
 
   #flush(): Operation {
-    const watermark = this.#hlc - this.#random.below(this.#random.pick([1, 20, 500]))
+    const watermark = this.#hlc - this.#random.below(this.#random.pick([1, 20, 10_000, 1_000_000]))
+    this.#watermark = Math.max(this.#watermark, watermark)
     return {
       name: `flush ${watermark}`,
       onStore: (cache) => cache.store.flush(watermark),
@@ -143,8 +189,30 @@ export class Operations {
     }
   }
 
+  /** A flush that may be stamped in the future; some of it is purged; then time begins anew from some watermark. */
+  #takeBackFlush(): Operation {
+    const random = this.#random
+    const watermark = this.#hlc + random.below(2_000_000) - 1_000_000
+    const to = Math.max(0, this.#hlc - random.below(random.pick([1, 20, 100_000, 2_000_000])))
+    const budget = random.pick([0, 10, 1000])
+    this.#watermark = Math.min(Math.max(this.#watermark, watermark), to)
+    if (random.oneIn(2)) this.#hlc = to
+    return {
+      name: `flush ${watermark}, sweep ${budget}, reset the watermark to ${to}`,
+      onStore: (cache) => {
+        cache.store.flush(watermark)
+        cache.store.sweep(cache.nowMs, budget)
+        cache.store.resetWatermark(to)
+      },
+      onModel: (model) => {
+        model.flush(watermark)
+        model.resetWatermark(to)
+      },
+    }
+  }
+
   #stamp(): number {
-    this.#hlc += 1 + this.#random.below(5000)
+    this.#hlc = Math.max(this.#hlc, this.#watermark) + 1 + this.#random.below(5000)
     return this.#hlc
   }
 }
@@ -156,13 +224,16 @@ function forgetMarker(cache: Driver, key: string): boolean {
   return slot !== NO_SLOT
 }
 
+/** Of a value or a marker: what has expired is noticed first. */
 function strip(
   cache: Driver,
   key: string,
   kind: typeof RecordKind.Ghost | typeof RecordKind.Tombstone,
+  flags: number | undefined,
 ): boolean {
-  const slot = cache.findLive(key)
-  if (slot !== NO_SLOT) cache.store.strip(slot, kind)
+  cache.findLive(key)
+  const slot = cache.find(key)
+  if (slot !== NO_SLOT) cache.store.strip(slot, kind, flags)
   return slot !== NO_SLOT
 }
 

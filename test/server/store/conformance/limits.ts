@@ -5,7 +5,7 @@ import { NO_SLOT, RecordKind } from '../../../../server/store/store.ts'
 import { same } from '../alike.ts'
 import { latin1, pattern } from '../driver.ts'
 import { forEachSeed } from '../random.ts'
-import { forgetNothing, KIB, MIB, type Suite, YEAR_MS } from './suite.ts'
+import { forgetNothing, KIB, MIB, type Suite } from './suite.ts'
 
 export function describeLimits(suite: Suite): void {
   const { withEntries, withBytes } = suite
@@ -125,101 +125,75 @@ export function describeLimits(suite: Suite): void {
     })
   })
 
-  describe('markers', () => {
-    it('are versions without a value: not live, not counted as entries, not evicted as values', () => {
+  describe('fits', () => {
+    it('knows the limit of entries', () => {
       const cache = withEntries(2)
-      cache.put('a', pattern(1000), { ttlMs: 100, hlc: 77, origin: 5, flags: 3 })
-      cache.put('b', pattern(1000), { hlc: 78 })
-      cache.store.strip(cache.find('a'), RecordKind.Ghost)
-      cache.store.strip(cache.find('b'), RecordKind.Tombstone)
-      expect(cache.peek('a')).toBeUndefined()
-      expect(cache.peek('b')).toBeUndefined()
-      expect(cache.lru()).toEqual([])
-      expect(cache.scanKeys()).toEqual([])
-      expect(cache.headOfKey('a')).toMatchObject({
-        kind: RecordKind.Ghost,
-        hlc: 77,
-        origin: 5,
-        seq: 1,
-        expiresAtMs: 0,
-        keyBytes: 1,
-        valueBytes: 0,
-      })
-      expect(cache.headOfKey('b')).toMatchObject({
-        kind: RecordKind.Tombstone,
-        hlc: 78,
-        seq: 2,
-        valueBytes: 0,
-      })
-      expect(cache.keyOf(cache.find('a'))).toBe('a')
-      expect(cache.store.stats()).toMatchObject({
-        entries: 0,
-        ghosts: 1,
-        tombstones: 1,
-        dataBytes: 0,
-        evictions: 0,
-      })
-      cache.put('c', 'x')
-      cache.put('d', 'x')
-      expect(cache.store.stats()).toMatchObject({ entries: 2, ghosts: 1, tombstones: 1, evictions: 0 })
-      expect(cache.lru()).toEqual(['c', 'd'])
-    })
-
-    it('do not expire', () => {
-      const cache = withEntries(10)
-      cache.put('a', 'x', { ttlMs: 100 })
-      cache.store.strip(cache.find('a'), RecordKind.Ghost)
-      cache.nowMs += YEAR_MS
+      expect(cache.store.fits(1, 1, false)).toBe(true)
+      cache.put('a', 'x')
+      cache.put('tombstone', '', { kind: RecordKind.Tombstone })
+      expect(cache.store.fits(1, 1, true)).toBe(true)
+      cache.put('b', 'x', { ttlMs: 10 })
+      expect(cache.store.fits(1, 1, false)).toBe(false)
+      // What has expired is in the way until it is swept.
+      cache.nowMs += 10
+      expect(cache.store.fits(1, 1, false)).toBe(false)
       cache.sweepAll()
-      expect(cache.headOfKey('a')?.kind).toBe(RecordKind.Ghost)
-      expect(cache.store.stats().expirations).toBe(0)
+      expect(cache.store.fits(1, 1, false)).toBe(true)
+      cache.put('c', 'x')
+      cache.store.flush(cache.hlc)
+      expect(cache.store.fits(1, 1, false)).toBe(true)
     })
 
-    it('free the bytes of the value', () => {
+    it('knows the limit of bytes to the byte, with an expiry and without', () => {
+      const cache = withBytes(128 * KIB)
+      cache.put('a', pattern(60_000))
+      const largest = 128 * KIB - cache.store.stats().usedBytes - 16 - 40 - 3
+      expect(cache.store.fits(3, largest, false)).toBe(true)
+      expect(cache.store.fits(3, largest + 1, false)).toBe(false)
+      expect(cache.store.fits(3, largest - 20, true)).toBe(true)
+      expect(cache.store.fits(3, largest - 19, true)).toBe(false)
+      expect(cache.store.fits(1, 128 * KIB, false)).toBe(false)
+    })
+
+    it('is true if and only if a put removes nothing, and changes nothing by itself', () => {
+      forEachSeed(6, (random) => {
+        const cache = withBytes(256 * KIB)
+        cache.store.retention = { mayForget: (slot) => cache.headOf(slot).hlc % 3 !== 0 }
+        let fitting = 0
+        for (let step = 0; step < 1500; step++) {
+          const key = `key ${step}`
+          const value = pattern(random.below(random.pick([20, 300, 300, 20_000])), step)
+          const how = random.oneIn(3) ? { ttlMs: 5_000 } : {}
+          const before = cache.store.stats()
+          const fits = cache.store.fits(key.length, value.length, 'ttlMs' in how)
+          expect(cache.store.stats()).toEqual(before)
+          const put = cache.put(key, value, how)
+          const after = cache.store.stats()
+          const removed = after.evictions + after.expirations - before.evictions - before.expirations
+          same(fits, put && removed === 0)
+          // Nor has a marker gone.
+          if (fits) same(after.entries + after.ghosts, before.entries + before.ghosts + 1)
+          if (fits) fitting++
+          cache.nowMs += random.below(20)
+          if (random.oneIn(10)) cache.sweepAll()
+          if (random.oneIn(3)) cache.forget(`key ${step - random.below(100)}`)
+          while (cache.store.markerBytes > 20_000) cache.store.forget(cache.store.oldestMarker(), 'deleted')
+        }
+        expect(fitting).toBeGreaterThan(100)
+        expect(fitting).toBeLessThan(1400)
+      })
+    })
+
+    it('is not misled by room in pieces too small to use', () => {
       const cache = withBytes(1 * MIB)
-      for (const [key, size] of Object.entries({ small: 1, middle: 3000, large: 700_000 })) {
-        cache.put(key, pattern(size))
-        cache.store.strip(cache.find(key), RecordKind.Ghost)
+      for (let i = 0; cache.store.stats().evictions === 0; i++) cache.put(`k${i}`, pattern(26))
+      // Each leaves a hole of 24 bytes.
+      for (const key of cache.lru()) cache.store.strip(cache.find(key), RecordKind.Ghost)
+      for (const size of [150_000, 200_000, 250_000, 280_000]) {
+        const fits = cache.store.fits(1, size, false)
+        expect(cache.put('x', pattern(size))).toBe(fits)
+        cache.forget('x')
       }
-      expect(cache.store.stats().usedBytes).toBe(cache.chargedBytes())
-      expect(cache.store.stats().usedBytes).toBeLessThan(300)
-      expect(cache.put('as large', pattern(900_000))).toBe(true)
-      expect(cache.peek('as large')).toBe(latin1(pattern(900_000)))
-      expect(cache.store.stats().ghosts).toBe(3)
-    })
-
-    it('free the bytes of a value that had to be stored in pieces', () => {
-      const cache = withBytes(256 * KIB)
-      for (const key of ['hole 1', 'stays 1', 'hole 2', 'stays 2'])
-        cache.put(key, pattern(key.startsWith('hole') ? 100_000 : 100))
-      cache.forget('hole 1')
-      cache.forget('hole 2')
-      for (const kind of [RecordKind.Ghost, RecordKind.Tombstone, RecordKind.Ghost] as const) {
-        expect(cache.put('large', pattern(180_000))).toBe(true)
-        expect(cache.peek('large')).toBe(latin1(pattern(180_000)))
-        cache.store.strip(cache.find('large'), kind)
-        expect(cache.put('as large', pattern(180_000))).toBe(true)
-        expect(cache.peek('as large')).toBe(latin1(pattern(180_000)))
-        expect(cache.keyOf(cache.find('large'))).toBe('large')
-        expect(cache.store.stats()).toMatchObject({ entries: 3, evictions: 0 })
-        cache.forget('as large')
-      }
-    })
-
-    it('are replaced by values and replace them', () => {
-      const cache = withEntries(10)
-      cache.put('a', 'first')
-      cache.put('a', '', { kind: RecordKind.Tombstone })
-      expect(cache.peek('a')).toBeUndefined()
-      expect(cache.store.stats()).toMatchObject({ entries: 0, tombstones: 1 })
-      cache.put('a', 'second')
-      expect(cache.peek('a')).toBe('second')
-      cache.put('a', '', { kind: RecordKind.Ghost })
-      expect(cache.store.stats()).toMatchObject({ entries: 0, ghosts: 1, tombstones: 0 })
-      cache.store.strip(cache.find('a'), RecordKind.Tombstone)
-      expect(cache.store.stats()).toMatchObject({ entries: 0, ghosts: 0, tombstones: 1 })
-      cache.store.forget(cache.find('a'), 'deleted')
-      expect(cache.store.stats()).toMatchObject({ entries: 0, ghosts: 0, tombstones: 0, usedBytes: 0 })
     })
   })
 
@@ -252,6 +226,33 @@ export function describeLimits(suite: Suite): void {
       expect(cache.find('free')).toBe(NO_SLOT)
       expect(cache.store.stats()).toMatchObject({ entries: 2, ghosts: 4, evictions: 2, expirations: 3 })
       expect(new Set(asked)).toEqual(new Set(['kept', 'free', 'looked at', 'c', 'd']))
+    })
+
+    it('says which flags the ghosts have that are made for it', () => {
+      const cache = withEntries(2)
+      let markerFlags = 0
+      const flagsOf = (key: string) => cache.headOfKey(key)?.flags
+      cache.store.retention = {
+        ...forgetNothing,
+        get markerFlags() {
+          return markerFlags
+        },
+      }
+      for (const key of ['a', 'b', 'c', 'd', 'e', 'f']) {
+        markerFlags += 40
+        cache.put(key, 'x', { flags: 1, ttlMs: key === 'e' ? 10 : 1000 })
+      }
+      cache.nowMs += 10
+      markerFlags = 255
+      expect(cache.peek('e')).toBeUndefined()
+      cache.nowMs += 1000
+      markerFlags = 254
+      cache.sweepAll()
+      expect(['a', 'b', 'c', 'd', 'e', 'f'].map(flagsOf)).toEqual([120, 160, 200, 240, 255, 254])
+      cache.store.retention = forgetNothing
+      for (const key of ['g', 'h', 'i']) cache.put(key, 'x', { flags: 1 })
+      expect(flagsOf('g')).toBe(0)
+      expect(flagsOf('h')).toBe(1)
     })
 
     it('cannot lead beyond the limit of bytes; what does not fit beside the ghosts changes nothing', () => {

@@ -1,14 +1,13 @@
-// What every store's change log, flush and scan do.
+// What every store's change log and scan do.
 
 import { describe, expect, it } from 'vitest'
 import { NO_SLOT, RecordKind } from '../../../../server/store/store.ts'
-import { same } from '../alike.ts'
-import { type Driver, latin1, pattern } from '../driver.ts'
+import { pattern } from '../driver.ts'
 import { forEachSeed } from '../random.ts'
-import { KIB, type Suite } from './suite.ts'
+import type { Suite } from './suite.ts'
 
 export function describeWalks(suite: Suite): void {
-  const { withEntries, withBytes } = suite
+  const { withEntries } = suite
 
   describe('change log', () => {
     it('has each record once, at its latest write', () => {
@@ -54,126 +53,6 @@ export function describeWalks(suite: Suite): void {
         expect(cache.logKeys()).toEqual(order.filter((key) => cache.find(key) !== NO_SLOT))
         expect(cache.logKeys().sort()).toEqual(cache.lru().sort())
       })
-    })
-  })
-
-  describe('flush', () => {
-    const fill = (cache: Driver, count: number) => {
-      for (let i = 0; i < count; i++)
-        cache.put(`k${i}`, pattern(i % 100, i), i % 3 === 0 ? { ttlMs: 5000 } : {})
-    }
-
-    it('makes everything invisible at once, and the sweep frees it', () => {
-      const cache = withEntries(5000)
-      fill(cache, 3000)
-      cache.store.strip(cache.find('k7'), RecordKind.Ghost)
-      cache.store.flush(cache.hlc)
-      expect(cache.find('k1')).toBe(NO_SLOT)
-      expect(cache.findLive('k1')).toBe(NO_SLOT)
-      expect(cache.find('k7')).toBe(NO_SLOT)
-      expect(cache.store.next(0)).toBe(NO_SLOT)
-      expect(cache.store.oldest()).toBe(NO_SLOT)
-      expect(cache.scanKeys()).toEqual([])
-      expect(cache.store.stats()).toMatchObject({ entries: 0 })
-      expect(cache.store.sweep(cache.nowMs, 10)).toBeGreaterThanOrEqual(10)
-      cache.sweepAll()
-      expect(cache.store.stats()).toEqual({
-        entries: 0,
-        ghosts: 0,
-        tombstones: 0,
-        dataBytes: 0,
-        overheadBytes: 0,
-        usedBytes: 0,
-        evictions: 0,
-        expirations: 0,
-      })
-      expect(cache.store.tailSeq).toBe(3000)
-    })
-
-    it('spares what was stamped later, wherever that stands', () => {
-      const cache = withEntries(5000)
-      const watermark = 5000
-      for (let i = 0; i < 1000; i++)
-        cache.put(`k${i}`, `v${i}`, { hlc: i % 5 === 0 ? watermark + 1 + i : 1 + i, ttlMs: 1000 + i })
-      const expected = Array.from({ length: 200 }, (_, i) => `k${i * 5}`)
-      cache.store.flush(watermark)
-      const check = () => {
-        expect(cache.logKeys()).toEqual(expected)
-        expect(cache.lru()).toEqual(expected)
-        expect(cache.scanKeys().sort()).toEqual([...expected].sort())
-      }
-      check()
-      cache.store.sweep(cache.nowMs, 300)
-      check()
-      cache.sweepAll()
-      check()
-      expect(cache.store.stats()).toMatchObject({ entries: 200, evictions: 0, expirations: 0 })
-      expect(cache.store.stats().usedBytes).toBe(cache.chargedBytes())
-    })
-
-    it('takes new puts at once, of the same keys and others', () => {
-      const cache = withEntries(1000)
-      fill(cache, 1000)
-      cache.store.flush(cache.hlc)
-      for (let i = 0; i < 1000; i += 2) cache.put(`k${i}`, `new ${i}`)
-      cache.put('other', 'x')
-      const check = () => {
-        for (let i = 0; i < 1000; i++) same(cache.peek(`k${i}`), i % 2 === 0 ? `new ${i}` : undefined)
-        expect(cache.lru()).toHaveLength(501)
-        expect(cache.logKeys()).toHaveLength(501)
-      }
-      check()
-      cache.store.sweep(cache.nowMs, 100)
-      check()
-      cache.sweepAll()
-      check()
-      expect(cache.store.stats()).toMatchObject({ entries: 501, evictions: 0, expirations: 0 })
-    })
-
-    it('never goes back', () => {
-      const cache = withEntries(100)
-      cache.put('a', 'x', { hlc: 100 })
-      cache.store.flush(100)
-      cache.store.flush(50)
-      expect(cache.find('a')).toBe(NO_SLOT)
-      cache.put('a', 'y', { hlc: 101 })
-      cache.sweepAll()
-      expect(cache.peek('a')).toBe('y')
-      cache.store.flush(101)
-      expect(cache.find('a')).toBe(NO_SLOT)
-    })
-
-    it('asks retention about nothing flushed, and is room for new puts before anything live goes', () => {
-      const cache = withBytes(256 * KIB)
-      for (let i = 0; i < 40; i++) cache.put(`live ${i}`, pattern(2000, i), { hlc: 10_000 + i })
-      for (let i = 0; i < 60; i++)
-        cache.put(`old ${i}`, pattern(2000, i), { hlc: 1 + i, ...(i % 2 === 0 ? { ttlMs: 10 } : {}) })
-      cache.store.retention = {
-        mayForget: (slot) => {
-          if (cache.keyOf(slot).startsWith('old')) throw new Error('asked about a flushed record')
-          return true
-        },
-      }
-      cache.store.flush(9000)
-      cache.nowMs += 10
-      for (let i = 0; i < 70; i++) cache.put(`new ${i}`, pattern(2000, i), { hlc: 11_000 + i })
-      for (let i = 0; i < 40; i++) expect(cache.peek(`live ${i}`)).toBe(latin1(pattern(2000, i)))
-      for (let i = 0; i < 70; i++) expect(cache.peek(`new ${i}`)).toBe(latin1(pattern(2000, i)))
-      cache.sweepAll()
-      expect(cache.store.stats()).toMatchObject({ entries: 110, evictions: 0, expirations: 0 })
-    })
-
-    it('holds for a second flush while the first is being purged', () => {
-      const cache = withEntries(5000)
-      fill(cache, 1000)
-      cache.store.flush(500)
-      cache.store.sweep(cache.nowMs, 200)
-      fill(cache, 300)
-      cache.store.flush(1200)
-      cache.sweepAll()
-      const expected = Array.from({ length: 100 }, (_, i) => `k${200 + i}`)
-      expect(cache.logKeys()).toEqual(expected)
-      expect(cache.store.stats().entries).toBe(100)
     })
   })
 

@@ -1,0 +1,70 @@
+// Replies that wait: of writes that want other servers to have them first (`acks`).
+//
+// Between the SET and DELETE handlers and those who count acknowledgements. The write itself is done; what it is
+// answered with is kept as bytes, and the number of acknowledgements written when it is known. Such replies leave when
+// they are ready, not in the order of their requests.
+
+import { VERSION_BYTES } from '../protocol/limits.ts'
+import { Status } from '../protocol/messages.ts'
+import type { Reader } from '../protocol/reader.ts'
+import { Writer } from '../protocol/writer.ts'
+import type { Requester } from './handler.ts'
+import type { Keyspace } from './keyspace.ts'
+import type { Operands } from './operands.ts'
+import type { Writes } from './writes.ts'
+
+const REPLY_BYTES_MAX = 64
+/** Replies held back at a time, of all connections; a write beyond is answered at once, with 0 acknowledgements. */
+export const DEFERRED_MAX = 65_536
+
+export class DeferredReplies {
+  readonly #keyspace: Keyspace
+  readonly #writes: Writes
+  readonly #writer = new Writer(REPLY_BYTES_MAX)
+  #held = 0
+
+  constructor(keyspace: Keyspace, writes: Writes) {
+    this.#keyspace = keyspace
+    this.#writes = writes
+  }
+
+  /** False if there is nobody to wait for, or too many wait already. */
+  stored(request: Reader, operands: Operands, requester: Requester): boolean {
+    const { id } = request
+    const version = new Uint8Array(VERSION_BYTES)
+    this.#keyspace.writeVersion(this.#keyspace.written, new DataView(version.buffer), 0)
+    return this.#wait(operands, requester, (acks) => {
+      const writer = this.#begin(Status.Ok, id, 2)
+      writer.binary(version, 0, VERSION_BYTES)
+      writer.int(acks)
+    })
+  }
+
+  deleted(request: Reader, operands: Operands, requester: Requester, status: Status): boolean {
+    const { id } = request
+    return this.#wait(operands, requester, (acks) => this.#begin(status, id, 1).int(acks))
+  }
+
+  #wait(operands: Operands, requester: Requester, write: (acks: number) => void): boolean {
+    if (this.#held >= DEFERRED_MAX) return false
+    const awaited = this.#writes.awaitAcks(operands.acks, operands.acksTimeoutMs, (acks) => {
+      this.#held--
+      write(acks)
+      this.#writer.endFrame(0)
+      requester.answer(this.#writer.bytes.subarray(0, this.#writer.at))
+    })
+    if (awaited === 0) return false
+    this.#held++
+    requester.defer()
+    return true
+  }
+
+  #begin(status: Status, id: number, operands: number): Writer {
+    const writer = this.#writer
+    writer.at = 0
+    writer.beginFrame(2 + operands)
+    writer.int(status)
+    writer.int(id)
+    return writer
+  }
+}

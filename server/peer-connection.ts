@@ -1,0 +1,185 @@
+// One TCP connection to another server, dialed or accepted: its HELLOs, its frames, and when it was last heard.
+//
+// Between a transport (or the session that a peer's HELLO came in on) and the mesh. Knows frames and HELLO; what other
+// messages mean is the replicator's business. A connection says HELLO once in each direction, the dialer first.
+//
+//   dialed ──(hello sent)──> greeting ──(HELLO came)──> up ──> closed
+//   accepted ───────────────────────────(HELLO came, answered)──> up ──> closed
+
+import { ProtocolError } from '../protocol/errors.ts'
+import { FrameReader } from '../protocol/frame.ts'
+import { FRAME_OVERHEAD_BYTES_MAX, VALUE_BYTES_MAX_CEILING } from '../protocol/limits.ts'
+import { PeerOpcode, Status } from '../protocol/messages.ts'
+import { Reader } from '../protocol/reader.ts'
+import type { Transport } from '../protocol/transport.ts'
+import { Writer } from '../protocol/writer.ts'
+import type { LinkState } from './replication/link-state.ts'
+import {
+  type Channel,
+  type PeerHello,
+  readHello,
+  readReason,
+  writeHello,
+  writeReason,
+} from './replication/peer-messages.ts'
+
+/** A batch may end with the largest value there is. */
+export const PEER_FRAME_BYTES_MAX = VALUE_BYTES_MAX_CEILING + 4 * FRAME_OVERHEAD_BYTES_MAX
+/** Before its HELLO nobody needs more. */
+const GREETING_BYTES_MAX = 256 * 1024
+
+export interface PeerConnectionEvents {
+  /** The other end said who it is; throws, or refuses, if it is not let in. */
+  onHello(connection: PeerConnection, hello: PeerHello): void
+  /** A message, lent until it returns. Throws ProtocolError. */
+  onMessage(connection: PeerConnection, bytes: Uint8Array, at: number, end: number): void
+  /** Called exactly once. */
+  onClosed(connection: PeerConnection): void
+  now(): number
+}
+
+export class PeerConnection {
+  readonly remote: string
+  /** Of an accepted connection once its HELLO has come. */
+  channel: Channel | undefined
+  /** The address that was dialed; undefined for an accepted one. */
+  readonly dialed: string | undefined
+  /** Monotonic time of the last bytes, in ms. */
+  heardMs: number
+  hello: PeerHello | undefined
+  link: LinkState | undefined
+  /** Why it was closed, as far as is known; and whether the other end said so. */
+  why = 'the connection was closed'
+  refusedBy: { code: string; text: string; label: string | undefined } | undefined
+  readonly #transport: Transport
+  readonly #events: PeerConnectionEvents
+  readonly #reader = new Reader()
+  readonly #writer = new Writer(1024)
+  #isClosed = false
+
+  constructor(
+    transport: Transport,
+    channel: Channel | undefined,
+    dialed: string | undefined,
+    events: PeerConnectionEvents,
+  ) {
+    this.#transport = transport
+    this.remote = transport.remote
+    this.channel = channel
+    this.dialed = dialed
+    this.#events = events
+    this.heardMs = events.now()
+  }
+
+  get isDialed(): boolean {
+    return this.dialed !== undefined
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed
+  }
+
+  get unsentBytes(): number {
+    return this.#transport.unsentBytes
+  }
+
+  /** Reads the transport itself; an accepted connection gets its frames from the session instead. */
+  open(): void {
+    const frames = new FrameReader(GREETING_BYTES_MAX, (bytes, at, end) => {
+      this.take(bytes, at, end)
+      if (this.hello !== undefined) frames.frameBytesMax = PEER_FRAME_BYTES_MAX
+      return !this.#isClosed
+    })
+    this.#transport.open({
+      onChunk: (chunk) => {
+        if (this.#isClosed) return
+        this.heard()
+        try {
+          frames.push(chunk)
+        } catch (error) {
+          if (!(error instanceof ProtocolError)) throw error
+          this.destroy(error.message)
+        }
+      },
+      onDrain: () => {},
+      onClose: (error) => this.closed(error?.message ?? this.why),
+    })
+  }
+
+  /** Bytes have come: a large value on a slow network is no silence. */
+  heard(): void {
+    this.heardMs = this.#events.now()
+  }
+
+  /** One frame's payload. */
+  take(bytes: Uint8Array, at: number, end: number): void {
+    if (this.#isClosed) return
+    const reader = this.#reader
+    try {
+      reader.open(bytes, at, end)
+      if (reader.head === PeerOpcode.Hello) this.#takeHello(reader)
+      else if (reader.head === PeerOpcode.Bye) this.#takeBye(reader)
+      else if (this.hello === undefined && reader.head === PeerOpcode.Refused) this.#takeBye(reader)
+      else if (this.hello === undefined)
+        throw new ProtocolError(Status.Malformed, `HELLO is expected first, got message ${reader.head}`)
+      else this.#events.onMessage(this, bytes, at, end)
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error
+      this.destroy(`not understood: ${error.message}`)
+    }
+  }
+
+  #takeHello(reader: Reader): void {
+    if (this.hello !== undefined) throw new ProtocolError(Status.Malformed, 'HELLO was said twice')
+    const hello = readHello(reader)
+    this.hello = hello
+    this.channel ??= hello.channel
+    this.#events.onHello(this, hello)
+  }
+
+  #takeBye(reader: Reader): void {
+    this.refusedBy = readReason(reader)
+    this.why = this.refusedBy.text
+    this.end()
+  }
+
+  /** A frame, lent until it returns. */
+  send(bytes: Uint8Array): void {
+    if (!this.#isClosed) this.#transport.write(Buffer.from(bytes))
+  }
+
+  sendHello(hello: PeerHello): void {
+    this.#writer.at = 0
+    writeHello(this.#writer, hello)
+    this.send(this.#writer.bytes.subarray(0, this.#writer.at))
+  }
+
+  /** Says why, then closes. `label`: of this server, for an end that has not heard it in a HELLO. */
+  bye(code: string, text: string, label?: string): void {
+    this.#writer.at = 0
+    const opcode = this.hello === undefined ? PeerOpcode.Refused : PeerOpcode.Bye
+    writeReason(this.#writer, opcode, code, text, label)
+    this.send(this.#writer.bytes.subarray(0, this.#writer.at))
+    this.why = text
+    this.end()
+  }
+
+  end(): void {
+    this.#transport.end()
+    this.closed(this.why)
+  }
+
+  destroy(why: string): void {
+    this.why = why
+    this.#transport.destroy()
+    this.closed(why)
+  }
+
+  /** The transport is gone, or as good as gone. */
+  closed(why: string): void {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    this.why = why
+    this.#events.onClosed(this)
+  }
+}

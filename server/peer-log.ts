@@ -1,0 +1,131 @@
+// What happens to peers, as log lines and as what STATS remembers of each: last error, reconnects.
+//
+// Between the mesh and the logger. Whatever repeats (a server that is down, a peer that is refused) is logged the first
+// time and then every tenth, hundredth, thousandth …, and always counted.
+
+import type { Logger } from './options.ts'
+import type { ReplicationEvent } from './replication/replicator.ts'
+
+/** What is remembered of a peer beyond its link. */
+export interface PeerHistory {
+  reconnects: number
+  lastError: string | undefined
+  /** Times it was refused, or refused us. */
+  refusals: number
+}
+
+/** Names that are remembered; what strangers call themselves must not fill the memory. */
+const HISTORIES_MAX = 256
+/** A member that could not be reached for so long is worth a warning, in ms. */
+const MISSING_LINK_MS = 15_000
+/** Whoever calls itself something else each time is counted here, together with all such. */
+const OTHERS = ''
+
+export class PeerLog {
+  readonly #logger: Logger
+  readonly #histories = new Map<string, PeerHistory>()
+  readonly #counts = new Map<string, number>()
+  readonly #missingSinceMs = new Map<string, number>()
+  /** Connections of servers that were refused, or refused this one. */
+  refusals = 0
+
+  constructor(logger: Logger) {
+    this.#logger = logger
+  }
+
+  of(label: string): PeerHistory {
+    const known = this.#histories.get(label)
+    if (known !== undefined) return known
+    const made = { reconnects: -1, lastError: undefined, refusals: 0 }
+    if (this.#histories.size < HISTORIES_MAX) this.#histories.set(label, made)
+    return made
+  }
+
+  connected(label: string, remote: string, region: string): void {
+    const history = this.of(label)
+    history.reconnects++
+    for (const key of [...this.#counts.keys()]) if (key.endsWith(` ${label}`)) this.#counts.delete(key)
+    this.#logger.info({ peer: label, remote, region, reconnects: history.reconnects }, 'peer connected')
+  }
+
+  /** Two servers dialed each other: the one link gives way to the other, which is no reconnect. */
+  superseded(label: string): void {
+    this.of(label).reconnects--
+  }
+
+  lost(label: string, remote: string, why: string): void {
+    this.of(label).lastError = why
+    this.#logger.warn({ peer: label, remote, why }, 'peer lost')
+  }
+
+  failed(label: string, address: string, why: string): void {
+    this.of(label).lastError = why
+    const times = this.#count(`failed ${label}`)
+    if (isRound(times)) this.#logger.warn({ peer: label, address, why, times }, 'peer unreachable')
+  }
+
+  /** This server does not let somebody in. */
+  refused(label: string, remote: string, code: string, why: string): void {
+    this.#refusal(label, why)
+    const times = this.#count(`refused ${label}`)
+    if (isRound(times)) this.#logger.warn({ peer: label, remote, code, why, times }, 'peer refused')
+  }
+
+  /** Somebody does not let this server in. */
+  refusedBy(label: string, remote: string, code: string, why: string): void {
+    if (code === 'closing' || code === 'new boot') return
+    this.#refusal(label, why)
+    const times = this.#count(`refused by ${label}`)
+    if (isRound(times)) this.#logger.warn({ peer: label, remote, code, why, times }, 'refused by peer')
+  }
+
+  /** Members without a link, at a monotonic time in ms: a warning when that lasts. */
+  missing(labels: readonly string[], nowMs: number): void {
+    for (const label of this.#missingSinceMs.keys())
+      if (!labels.includes(label)) this.#missingSinceMs.delete(label)
+    for (const label of labels) {
+      const sinceMs = this.#missingSinceMs.get(label)
+      if (sinceMs === undefined) this.#missingSinceMs.set(label, nowMs)
+      else if (nowMs - sinceMs > MISSING_LINK_MS) {
+        this.#missingSinceMs.set(label, nowMs + 4 * MISSING_LINK_MS)
+        const consequence = 'its data comes through others, seconds late'
+        this.#logger.warn({ peer: label, consequence }, 'no link to member')
+      }
+    }
+  }
+
+  event(name: ReplicationEvent, facts: Record<string, unknown>): void {
+    const peer = typeof facts['peer'] === 'string' ? facts['peer'] : ''
+    if (name === 'round started') {
+      if (facts['full'] === true) this.#logger.info(facts, 'full sync started')
+      return
+    }
+    if (name === 'clock skew' || name === 'refused by peer') {
+      this.#refusal(peer, String(facts['reason']))
+      const times = this.#count(`${name} ${peer}`)
+      if (isRound(times)) this.#logger.warn({ ...facts, times }, name)
+      return
+    }
+    this.#logger.warn(facts, name)
+  }
+
+  #refusal(label: string, why: string): void {
+    this.refusals++
+    const history = this.of(label)
+    history.refusals++
+    history.lastError = why
+  }
+
+  #count(key: string): number {
+    const isCounted = this.#counts.size < HISTORIES_MAX || this.#counts.has(key)
+    const counted = isCounted ? key : OTHERS
+    const times = (this.#counts.get(counted) ?? 0) + 1
+    this.#counts.set(counted, times)
+    return times
+  }
+}
+
+/** 1, 10, 100, … */
+function isRound(times: number): boolean {
+  return Number.isInteger(Math.log10(times))
+}
