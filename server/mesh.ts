@@ -30,6 +30,8 @@ const SILENCE_MS_MAX = 5000
 /** Whoever was refused waits at least so long before the next try, in ms. */
 const REFUSED_RETRY_MS = 5000
 const BULK_RETRY_MS = 500
+/** An attempt that neither failed nor succeeded for so long is not waited for any more, in ms. */
+const BULK_PATIENCE_MS = 15_000
 /** A bulk connection without a byte for so many intervals is made anew. */
 const ROUNDS_MISSED = 5
 /** Codes of a BYE that comes of two servers dialing each other at the same time. */
@@ -41,6 +43,8 @@ const DIALERS_MAX = 256
 interface Wires {
   stream: PeerConnection
   bulk: PeerConnection | undefined
+  /** When a bulk connection that is not there is dialed again; monotonic ms. */
+  bulkDueMs: number
   upMs: number
 }
 
@@ -215,9 +219,9 @@ export class Mesh {
       return
     }
     if (!connection.isDialed) connection.sendHello(replicator.hello(Channel.Stream))
-    const link = replicator.linkUp(hello, connection.dialed, (made) => {
+    replicator.linkUp(hello, connection.dialed, (made) => {
       connection.link = made
-      this.#wires.set(made, { stream: connection, bulk: undefined, upMs: performance.now() })
+      this.#wires.set(made, { stream: connection, bulk: undefined, bulkDueMs: 0, upMs: performance.now() })
     })
     if (wires !== undefined && former !== undefined) {
       this.#wires.delete(former)
@@ -226,7 +230,7 @@ export class Mesh {
       this.log.superseded(hello.label)
     }
     this.log.connected(hello.label, connection.remote, hello.region)
-    if (connection.dialed !== undefined) this.#dialBulk(link, connection.dialed)
+    this.#dialMissingBulks()
   }
 
   /** Whoever dials again while a stream is silent has probably lost it already. */
@@ -256,37 +260,41 @@ export class Mesh {
     this.#work()
   }
 
-  #dialBulk(link: LinkState, address: string): void {
-    if (this.#isClosed || this.#wires.get(link) === undefined) return
+  /** One attempt; whether another one is due is asked in every tick. */
+  #dialBulk(link: LinkState, wires: Wires, address: string): void {
+    wires.bulkDueMs = performance.now() + BULK_PATIENCE_MS
     const { host, port } = addressOf(address)
     const dialer = new PeerDialer(host, port, this.#setup.buffer, {
-      isWanted: () => {
-        const isUp = this.#wires.has(link)
-        if (!isUp) dialer.close()
-        return isUp
-      },
+      isWanted: () => this.#wires.has(link),
       onTransport: (transport) => {
         dialer.close()
-        if (!this.#wires.has(link)) {
-          transport.destroy()
-          return
-        }
-        const connection = this.#dialedConnection(transport, Channel.Bulk, address)
-        connection.link = link
+        if (this.#wires.has(link)) this.#dialedConnection(transport, Channel.Bulk, address, link)
+        else transport.destroy()
       },
-      onFailure: () => {},
+      onFailure: () => {
+        dialer.close()
+        wires.bulkDueMs = performance.now() + BULK_RETRY_MS
+      },
       random: this.#setup.random,
     })
     dialer.start()
   }
 
-  #dialedConnection(transport: Transport, channel: Channel, address: string): PeerConnection {
+  /** Without its bulk connection a link has no anti-entropy: whoever dialed the stream dials that one too. */
+  #dialMissingBulks(): void {
+    const nowMs = performance.now()
+    for (const [link, wires] of this.#wires)
+      if (wires.stream.dialed !== undefined && wires.bulk === undefined && nowMs >= wires.bulkDueMs)
+        this.#dialBulk(link, wires, wires.stream.dialed)
+  }
+
+  #dialedConnection(transport: Transport, channel: Channel, address: string, link?: LinkState): void {
     const connection = new PeerConnection(transport, channel, address, this.#events)
+    connection.link = link
     this.#connections.add(connection)
     connection.open()
     this.#at()
     connection.sendHello(this.replicator.hello(channel))
-    return connection
   }
 
   #onClosed(connection: PeerConnection): void {
@@ -314,9 +322,7 @@ export class Mesh {
         wires.bulk = undefined
         this.replicator.bulkDown(link)
       }
-      // Also if it never came up: without it there is no anti-entropy.
-      if (connection.channel === Channel.Bulk && dialed !== undefined && wires.bulk === undefined)
-        setTimeout(() => this.#dialBulk(link, dialed), BULK_RETRY_MS).unref()
+      if (connection.channel === Channel.Bulk) wires.bulkDueMs = performance.now() + BULK_RETRY_MS
     }
     if (dialed !== undefined && connection.channel === Channel.Stream && !this.#own.has(dialed))
       this.#dialers.get(dialed)?.again(connection.refusedBy === undefined ? 0 : REFUSED_RETRY_MS)
@@ -328,7 +334,7 @@ export class Mesh {
     const { host, port } = addressOf(address)
     const made: PeerDialer = new PeerDialer(host, port, this.#setup.buffer, {
       isWanted: () => this.#isWanted(address),
-      onTransport: (transport) => void this.#dialedConnection(transport, Channel.Stream, address),
+      onTransport: (transport) => this.#dialedConnection(transport, Channel.Stream, address),
       onFailure: (error) => this.log.failed(this.#labels.get(address) ?? address, address, error.message),
       random: this.#setup.random,
     })
@@ -412,6 +418,7 @@ export class Mesh {
     this.#work()
     // After the poll phase: a server that was stopped for a while reads what has come before it judges.
     setImmediate(() => this.#dropSilent())
+    this.#dialMissingBulks()
     this.#warnOfMissingLinks()
   }
 

@@ -27,6 +27,8 @@ import {
 export const PEER_FRAME_BYTES_MAX = VALUE_BYTES_MAX_CEILING + 4 * FRAME_OVERHEAD_BYTES_MAX
 /** Before its HELLO nobody needs more. */
 const GREETING_BYTES_MAX = 256 * 1024
+/** Unsent, beyond the largest frame: some windows of the stream, which is sent again after a REWIND. */
+const UNSENT_BYTES_MAX = 64 * 1024 * 1024
 
 export interface PeerConnectionEvents {
   /** The other end said who it is; throws, or refuses, if it is not let in. */
@@ -55,6 +57,8 @@ export class PeerConnection {
   readonly #events: PeerConnectionEvents
   readonly #reader = new Reader()
   readonly #writer = new Writer(1024)
+  /** Of the largest frame sent so far: it may be on its way for long, and others wait behind it. */
+  #largestBytes = 0
   #isClosed = false
 
   constructor(
@@ -145,7 +149,14 @@ export class PeerConnection {
 
   /** A frame, lent until it returns. */
   send(bytes: Uint8Array): void {
-    if (!this.#isClosed) this.#transport.write(Buffer.from(bytes))
+    if (this.#isClosed) return
+    // Whoever talks and does not listen would have the answers pile up here.
+    if (this.#transport.unsentBytes > UNSENT_BYTES_MAX + this.#largestBytes) {
+      this.destroy('it does not read what it is sent')
+      return
+    }
+    this.#largestBytes = Math.max(this.#largestBytes, bytes.length)
+    this.#transport.write(Buffer.from(bytes))
   }
 
   sendHello(hello: PeerHello): void {

@@ -66,7 +66,8 @@ export class PeerLog {
 
   /** This server does not let somebody in. */
   refused(label: string, remote: string, code: string, why: string): void {
-    this.#refusal(label, why)
+    // Strangers have no history: it is for those this server has to do with.
+    this.#refusal(this.#histories.get(label), why)
     const times = this.#count(`refused ${label}`)
     if (isRound(times)) this.#logger.warn({ peer: label, remote, code, why, times }, 'peer refused')
   }
@@ -74,7 +75,7 @@ export class PeerLog {
   /** Somebody does not let this server in. */
   refusedBy(label: string, remote: string, code: string, why: string): void {
     if (code === 'closing' || code === 'new boot') return
-    this.#refusal(label, why)
+    this.#refusal(this.of(label), why)
     const times = this.#count(`refused by ${label}`)
     if (isRound(times)) this.#logger.warn({ peer: label, remote, code, why, times }, 'refused by peer')
   }
@@ -101,7 +102,7 @@ export class PeerLog {
       return
     }
     if (name === 'clock skew' || name === 'refused by peer') {
-      this.#refusal(peer, String(facts['reason']))
+      this.#refusal(this.of(peer), String(facts['reason']))
       const times = this.#count(`${name} ${peer}`)
       if (isRound(times)) this.#logger.warn({ ...facts, times }, name)
       return
@@ -109,9 +110,9 @@ export class PeerLog {
     this.#logger.warn(facts, name)
   }
 
-  #refusal(label: string, why: string): void {
+  #refusal(history: PeerHistory | undefined, why: string): void {
     this.refusals++
-    const history = this.of(label)
+    if (history === undefined) return
     history.refusals++
     history.lastError = why
   }

@@ -14,7 +14,7 @@ import { emptyHead, NO_SLOT, type RecordHead, type Slot } from '../store/store.t
 import type { LinkState } from './link-state.ts'
 import type { Merger } from './merge.ts'
 import { Channel } from './peer-messages.ts'
-import { readBoot, writeBoot } from './records.ts'
+import { readBoot, timeOf, writeBoot } from './records.ts'
 import type { Replica } from './replica.ts'
 import type { Send } from './stream.ts'
 
@@ -93,7 +93,7 @@ export class Extensions {
       reader.range(this.#key)
       const hlc = reader.uint()
       const origin = readBoot(reader)
-      const expiresAtMs = reader.uint()
+      const expiresAtMs = timeOf(reader.uint())
       while (fields-- > 0) reader.skip(0)
       this.#merger.extend(this.#key, hlc, origin, expiresAtMs)
     }

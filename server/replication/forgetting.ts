@@ -104,10 +104,10 @@ export class Forgetting implements Retention {
         member.missed(head.hlc)
       }
     if (stable) replica.counters.forgottenStable++
-    else {
-      replica.counters.droppedUnstable++
-      if (head.hlc > replica.horizon) replica.horizon = head.hlc
-    }
+    else replica.counters.droppedUnstable++
+    // Known to all, but not for long: what it overwrote may still be on its way from one that knows better by now.
+    const isOld = stable && this.#knowledge.mayForget(slot)
+    if (!isOld && head.hlc > replica.horizon) replica.horizon = head.hlc
     replica.store.forget(slot, 'deleted')
   }
 

@@ -71,10 +71,15 @@ export class Member implements MemberKnowledge {
     this.gapSinceRound = horizon
   }
 
-  /** This server has a new boot: what was acknowledged to the former does not count any more. */
-  forgetAcknowledged(): void {
+  /**
+   * This server has a new boot: what was acknowledged to the former does not count any more. A gap above `now` would have
+   * the member drop, and refuse, whatever is written until then.
+   */
+  beginAnew(now: number): void {
     this.acked = 0
     this.ackedHlc = 0
+    this.gap = Math.min(this.gap, now)
+    this.gapSinceRound = Math.min(this.gapSinceRound, now)
   }
 
   /** A marker is dropped that it may not know. */

@@ -11,7 +11,7 @@ import {
   PUSH_REQUEST_ID,
 } from '../../protocol/limits.ts'
 import { Capability, PeerOpcode, Status } from '../../protocol/messages.ts'
-import type { Reader } from '../../protocol/reader.ts'
+import { type ByteRange, emptyRange, type Reader } from '../../protocol/reader.ts'
 import type { Writer } from '../../protocol/writer.ts'
 import type { BootId } from '../origins.ts'
 import type { Acknowledged, MemberNews, Removed, Vector } from './members.ts'
@@ -201,7 +201,7 @@ export function writeReason(
 
 export function readReason(reader: Reader): { code: string; text: string; label: string | undefined } {
   const code = readText(required(reader, 'code'))
-  const text = reader.optional() ? reader.string().slice(0, 2 * TEXT_BYTES_MAX) : ''
+  const text = reader.optional() ? readPhrase(reader) : ''
   const label = reader.optional() ? readText(reader) : undefined
   reader.close()
   return { code, text, label }
@@ -272,10 +272,22 @@ function writeText(writer: Writer, text: string | undefined): void {
 }
 
 function readText(reader: Reader): string {
-  const text = reader.string()
-  if (Buffer.byteLength(text) > TEXT_BYTES_MAX)
-    throw bad(`a name has at most ${TEXT_BYTES_MAX} bytes, got ${Buffer.byteLength(text)}`)
-  return text
+  // Looked at before it is made a string: it may be as long as the frame.
+  reader.range(textRange)
+  if (textRange.length > TEXT_BYTES_MAX)
+    throw bad(`a name has at most ${TEXT_BYTES_MAX} bytes, got ${textRange.length}`)
+  return textOf(textRange)
+}
+
+/** A text for people: its beginning. */
+function readPhrase(reader: Reader): string {
+  reader.range(textRange)
+  textRange.length = Math.min(textRange.length, 2 * TEXT_BYTES_MAX)
+  return textOf(textRange)
+}
+
+function textOf({ bytes, at, length }: ByteRange): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset + at, length).toString('utf8')
 }
 
 /** Takes a nil, if that is what stands next. */
@@ -309,3 +321,5 @@ export function required(reader: Reader, name: string): Reader {
 function bad(message: string): ProtocolError {
   return new ProtocolError(Status.BadOperand, message)
 }
+
+const textRange = emptyRange()

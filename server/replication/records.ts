@@ -12,7 +12,7 @@ import { emptyRange, type Reader } from '../../protocol/reader.ts'
 import type { Writer } from '../../protocol/writer.ts'
 import type { BootId } from '../origins.ts'
 import { bootIdOf, type Origins } from '../origins.ts'
-import { emptyHead, type RecordHead, RecordKind, type Slot, type Span, type Store } from '../store/store.ts'
+import { type RecordHead, RecordKind, type Slot, type Span, type Store } from '../store/store.ts'
 
 /** The operands of a record but its key and value, in bytes at the most. */
 const RECORD_HEAD_BYTES = 64
@@ -47,18 +47,15 @@ export function emptyRemoteRecord(): RemoteRecord {
 export class RecordWriter {
   readonly #store: Store
   readonly #origins: Origins
-  readonly #head: RecordHead = emptyHead()
 
   constructor(store: Store, origins: Origins) {
     this.#store = store
     this.#origins = origins
   }
 
-  /** Appends the record at `slot`. `withOrigin`: it may be anybody's; else it is this server's own. */
-  write(writer: Writer, slot: Slot, withOrigin: boolean): void {
+  /** Appends the record at `slot`, whose head this is. `withOrigin`: it may be anybody's; else it is this server's own. */
+  write(writer: Writer, slot: Slot, head: RecordHead, withOrigin: boolean): void {
     const store = this.#store
-    const head = this.#head
-    store.head(slot, head)
     writer.reserve(RECORD_HEAD_BYTES + head.keyBytes + head.valueBytes)
     writer.array(withOrigin ? RECORD_FIELDS + 1 : RECORD_FIELDS)
     writer.int(head.kind)
@@ -123,7 +120,8 @@ function kindOf(kind: number): RecordKind {
   throw refused(`a record's kind is 0 to 2, got ${kind}`)
 }
 
-function timeOf(ms: number): number {
+/** Of a time in ms that goes into the store. */
+export function timeOf(ms: number): number {
   if (ms > TIME_MS_MAX) throw refused(`a record's times are below 2^48 ms, got ${ms}`)
   return ms
 }

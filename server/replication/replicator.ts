@@ -282,9 +282,11 @@ export class Replicator implements Writes {
     const checker = this.#checker
     checker.open(bytes, at, end)
     if (opcode === PeerOpcode.RoundOpen || opcode === PeerOpcode.RoundAnswer) {
-      // id, full or verdict, gap
-      for (let skipped = 0; skipped < 3; skipped++) checker.skip(0)
-      if (!this.#stamps.mayTake(link, checker.uint(), checker.uint())) return
+      // id, full or verdict
+      for (let skipped = 0; skipped < 2; skipped++) checker.skip(0)
+      // A gap is a stamp too: a horizon rises to it.
+      const gap = checker.uint()
+      if (!this.#stamps.mayTake(link, Math.max(gap, checker.uint()), checker.uint())) return
     } else if (opcode === PeerOpcode.RoundRecords) {
       checker.skip(0)
       const hlc = checker.uint()

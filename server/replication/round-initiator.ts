@@ -5,7 +5,8 @@
 //
 // Everything long is done in slices, and nothing is sent while the bulk connection is behind.
 
-import { PeerOpcode } from '../../protocol/messages.ts'
+import { ProtocolError } from '../../protocol/errors.ts'
+import { PeerOpcode, Status } from '../../protocol/messages.ts'
 import { RecordKind, type Slot } from '../store/store.ts'
 import type { LinkState } from './link-state.ts'
 import { isNewer } from './order.ts'
@@ -25,6 +26,8 @@ import { RoundWalk } from './round-walk.ts'
 /** Entries of the answerer that are held here at a time. */
 const GROUP_ENTRIES_MAX = 65_536
 const GROUP_LEAVES_MAX = SEQS_MAX
+/** A single leaf may have more, and more than was announced: what is written meanwhile. But not any number. */
+const ENTRIES_HELD_MAX = 16 * GROUP_ENTRIES_MAX
 
 export class RoundInitiator {
   readonly link: LinkState
@@ -143,6 +146,8 @@ export class RoundInitiator {
   onList(entries: readonly ListEntry[], isLast: boolean): void {
     if (this.#phase !== 'asking') return
     for (const entry of entries) this.#theirs.set(entry.hash, entry)
+    if (this.#theirs.size > ENTRIES_HELD_MAX)
+      throw new ProtocolError(Status.BadOperand, `more than ${ENTRIES_HELD_MAX} entries in a group of leaves`)
     if (!isLast) return
     const { replica, knowledge } = this.#tools
     this.#phase = 'comparing'

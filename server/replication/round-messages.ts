@@ -138,7 +138,9 @@ export function readAnswer(reader: Reader): RoundAnswer {
   const hlc = required(reader, 'hybrid clock').uint()
   const watermark = required(reader, 'flush watermark').uint()
   const leaves: RoundAnswer['leaves'] = []
-  for (let left = required(reader, 'leaves').array(); left >= 2; left -= 2)
+  const count = required(reader, 'leaves').array()
+  if (count > 2 << LEAF_BITS_MAX) throw bad(`at most ${1 << LEAF_BITS_MAX} leaves, got ${count / 2}`)
+  for (let left = count; left >= 2; left -= 2)
     leaves.push({ leaf: leafOf(reader.uint()), count: reader.uint() })
   reader.close()
   return { id, verdict, gap, hlc, watermark, leaves }
@@ -234,7 +236,7 @@ function kindOf(kind: number): RecordKind {
 }
 
 function leafOf(leaf: number): number {
-  if (leaf >> LEAF_BITS_MAX !== 0) throw bad(`there is no leaf ${leaf}`)
+  if (leaf >= 1 << LEAF_BITS_MAX) throw bad(`there is no leaf ${leaf}`)
   return leaf
 }
 

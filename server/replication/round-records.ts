@@ -7,7 +7,7 @@
 import { PUSH_REQUEST_ID } from '../../protocol/limits.ts'
 import { PeerOpcode } from '../../protocol/messages.ts'
 import { Writer } from '../../protocol/writer.ts'
-import type { Slot } from '../store/store.ts'
+import { emptyHead, type RecordHead, type Slot } from '../store/store.ts'
 import type { RecordWriter } from './records.ts'
 import type { Replica } from './replica.ts'
 
@@ -18,7 +18,8 @@ export class RoundRecords {
   readonly #replica: Replica
   readonly #records: RecordWriter
   readonly #writer = new Writer(FRAME_BYTES * 2)
-  readonly #head = new Writer(HEAD_BYTES)
+  readonly #head: RecordHead = emptyHead()
+  readonly #frameHead = new Writer(HEAD_BYTES)
   #count = 0
 
   constructor(replica: Replica, records: RecordWriter) {
@@ -32,7 +33,8 @@ export class RoundRecords {
   }
 
   add(slot: Slot): void {
-    this.#records.write(this.#writer, slot, true)
+    this.#replica.store.head(slot, this.#head)
+    this.#records.write(this.#writer, slot, this.#head, true)
     this.#count++
   }
 
@@ -44,7 +46,7 @@ export class RoundRecords {
     this.#count = 0
     writer.at = HEAD_BYTES
     if (count === 0) return undefined
-    const head = this.#head
+    const head = this.#frameHead
     head.at = 0
     head.beginFrame(6)
     head.int(PeerOpcode.RoundRecords)

@@ -36,6 +36,8 @@ export class RoundResponder {
   #walk: RoundWalk
   #group = new Set<number>()
   #entries: ListEntry[] = []
+  /** Entries listed of the present group. */
+  #listed = 0
   #wanted: number[] = []
   /** The initiator waits for its turn: answered when nothing wanted is left. */
   #turnIsDue = false
@@ -96,6 +98,7 @@ export class RoundResponder {
     if (this.#phase !== 'idle') return
     const { replica, knowledge } = this.#tools
     this.#phase = 'listing'
+    this.#listed = 0
     this.#group = new Set(leaves)
     this.#walk = new RoundWalk(replica, knowledge, this.#digest, this.full)
   }
@@ -111,6 +114,7 @@ export class RoundResponder {
     if (ended || this.#entries.length === LIST_ENTRIES_MAX) {
       writeList(this.#tools.writer(), this.id, ended, this.#entries)
       this.#tools.send(this.link)
+      this.#listed += this.#entries.length
       this.#entries = []
     }
     if (ended) this.#phase = 'idle'
@@ -118,7 +122,9 @@ export class RoundResponder {
   }
 
   onWant(seqs: readonly number[]): void {
-    for (const seq of seqs) this.#wanted.push(seq)
+    // Nobody wants more than was listed.
+    const room = Math.max(0, this.#listed - this.#wanted.length)
+    for (const seq of seqs.slice(0, room)) this.#wanted.push(seq)
   }
 
   /** The initiator does not hold these, and forgot markers up to its gap: they may have been deleted. */

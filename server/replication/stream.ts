@@ -8,8 +8,9 @@
 // Between the change log and frames. There is no queue: a batch is what the log holds between the cursor and the tail
 // at the moment of sending. Ordered, so that an acknowledgement means everything before it.
 
+import { ProtocolError } from '../../protocol/errors.ts'
 import { PUSH_REQUEST_ID } from '../../protocol/limits.ts'
-import { PeerOpcode } from '../../protocol/messages.ts'
+import { PeerOpcode, Status } from '../../protocol/messages.ts'
 import type { Reader } from '../../protocol/reader.ts'
 import { Writer } from '../../protocol/writer.ts'
 import { emptyHead, NO_SLOT, type RecordHead } from '../store/store.ts'
@@ -22,6 +23,8 @@ import type { Replica } from './replica.ts'
 
 /** A batch ends with the record that reaches this; large values make larger ones. */
 const BATCH_BYTES = 64 * 1024
+/** A record has more than a byte. */
+const BATCH_RECORDS_MAX = BATCH_BYTES
 /** Records of others that a pump passes over before it lets other work through. */
 const SCAN_STEPS_MAX = 20_000
 const BATCH_HEAD_BYTES = 128
@@ -89,7 +92,7 @@ export class Stream {
       store.head(slot, head)
       seq = head.seq
       if (head.origin !== origins.self) continue
-      this.#records.write(writer, slot, false)
+      this.#records.write(writer, slot, head, false)
       hlc = head.hlc
       seqs?.push(seq)
       count++
@@ -236,7 +239,7 @@ export function readBatchHead(reader: Reader): BatchHead {
   const toSeq = required(reader, 'last sequence number').uint()
   const hlc = required(reader, 'hybrid clock').uint()
   const watermark = required(reader, 'flush watermark').uint()
-  const count = required(reader, 'records').array()
+  const count = recordsOf(required(reader, 'records'))
   return { boot, fromSeq, toSeq, hlc, watermark, count }
 }
 
@@ -254,9 +257,20 @@ export function readAck(reader: Reader): AckMessage {
   const hlc = required(reader, 'hybrid clock').uint()
   const watermark = required(reader, 'flush watermark').uint()
   const declined: number[] = []
-  if (reader.optional()) for (let left = reader.array(); left > 0; left--) declined.push(reader.uint())
+  if (reader.optional()) for (let left = recordsOf(reader); left > 0; left--) declined.push(reader.uint())
   reader.close()
   return { boot, seq, hlc, watermark, declined }
+}
+
+/** Of the records of a batch, or of those that were declined. */
+function recordsOf(reader: Reader): number {
+  const count = reader.array()
+  if (count > BATCH_RECORDS_MAX)
+    throw new ProtocolError(
+      Status.BadOperand,
+      `at most ${BATCH_RECORDS_MAX} records in a batch, got ${count}`,
+    )
+  return count
 }
 
 export function readRewind(reader: Reader): { boot: string; seq: number } {
