@@ -6,7 +6,7 @@
 //   driver: linkUp, receive, linkDown, pump (after writes), tick (every 50 ms or so), work (when there is time)
 
 import { ProtocolError } from '../../protocol/errors.ts'
-import { PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN } from '../../protocol/limits.ts'
+import { FRAME_HEADER_BYTES, PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN } from '../../protocol/limits.ts'
 import { PeerOpcode, Status } from '../../protocol/messages.ts'
 import { Reader } from '../../protocol/reader.ts'
 import { Writer } from '../../protocol/writer.ts'
@@ -233,7 +233,7 @@ export class Replicator implements Writes {
     const { replica } = this
     const reader = this.#reader
     reader.open(bytes, at, end)
-    link.receivedBytes += end - at
+    link.receivedBytes += FRAME_HEADER_BYTES + end - at
     link.member.seenMs = replica.monoMs
     const opcode = reader.head
     if (opcode === PeerOpcode.Batch) this.#onBatch(link, reader, bytes, at, end)

@@ -27,7 +27,7 @@ import { RoundWalk } from './round-walk.ts'
 const GROUP_ENTRIES_MAX = 65_536
 const GROUP_LEAVES_MAX = SEQS_MAX
 /** A single leaf may have more, and more than was announced: what is written meanwhile. But not any number. */
-const ENTRIES_HELD_MAX = 16 * GROUP_ENTRIES_MAX
+const ENTRIES_HELD_MAX = 4 * GROUP_ENTRIES_MAX
 
 export class RoundInitiator {
   readonly link: LinkState
