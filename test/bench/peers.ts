@@ -110,14 +110,14 @@ export interface OurOptions {
   nodeFlags?: readonly string[]
   /** Flags for the server, beyond port, memory and store. */
   serverFlags?: readonly string[]
-  /** Default: the servers' core. */
-  core?: number
+  /** Not pinned to the servers' core. */
+  roams?: boolean
   onErrorLine?: (line: string) => void
 }
 
 /** Our server, as built in `distDir`. */
 export function ourServer(distDir: string, options: OurOptions): Contestant {
-  const { store = 'arena', nodeFlags = [], serverFlags = [], core = CORES?.server, onErrorLine } = options
+  const { store = 'arena', nodeFlags = [], serverFlags = [], roams = false, onErrorLine } = options
   const name = `ormuco-cache, ${store} store`
   return {
     id: store === 'arena' ? 'ormuco' : 'ormuco-heap',
@@ -126,7 +126,7 @@ export function ourServer(distDir: string, options: OurOptions): Contestant {
     start: (memoryMb) => {
       const flags = ['--port', '0', '--max-memory', `${memoryMb}mb`, '--store', store, '--log-level', 'error']
       const args = [...nodeFlags, join(distDir, 'bin/start-server.js'), ...flags, ...serverFlags]
-      const command = { command: process.execPath, args, core }
+      const command = { command: process.execPath, args, core: roams ? undefined : CORES?.server }
       return startAnnounced(name, command, /^Server listens on port (\d+)$/m, onErrorLine)
     },
   }
