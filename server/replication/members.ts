@@ -230,7 +230,7 @@ export class Members {
   hear(news: readonly MemberNews[], nowMs: number, ownAddress: string | undefined): Member[] {
     const found: Member[] = []
     for (const { label, address, boot, unseenMs } of news) {
-      if (label === this.ownLabel || unseenMs > this.#forgetMs) continue
+      if (label === '' || label === this.ownLabel || unseenMs > this.#forgetMs) continue
       if (boot === undefined ? this.#isNoNews(label, ownAddress) : this.isRemoved(boot)) continue
       if (address !== undefined && address !== label) this.resolve(address)
       const known = this.#byLabel.has(label)

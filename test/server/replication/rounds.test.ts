@@ -219,6 +219,30 @@ describe.each(STORES)('%s store', (store) => {
       }
     })
 
+    test('two rounds at a time are kept apart, however small the slices are', () => {
+      const { world, a } = pair()
+      const strangers = ['y', 'z'].map((label) => a.meet(label))
+      for (let i = 0; i < 5; i++) a.set(`k${i}`, '1')
+      for (const stranger of strangers) {
+        a.member(stranger.label).met = true
+        stranger.rewind(0)
+      }
+      world.pass(100)
+      for (const stranger of strangers) {
+        const id = stranger.take(Peer.RoundOpen)[0]?.[0]
+        const leaves = Array.from({ length: 256 }, (_, leaf) => [leaf, 0]).flat()
+        stranger.say(Peer.RoundAnswer, id, 0, 0, stranger.hlc(), 0, leaves)
+        stranger.say(Peer.RoundList, id, true, Buffer.alloc(0))
+      }
+      while (a.replicator.work(1));
+      for (const stranger of strangers) {
+        const records = stranger
+          .take(Peer.RoundRecords)
+          .flatMap(([, , , list]) => (Array.isArray(list) ? list : []))
+        expect(records.map(([, key]) => key)).toEqual(['k0', 'k1', 'k2', 'k3', 'k4'])
+      }
+    })
+
     test('a joiner gets everything, also in many frames, and of ghosts none', () => {
       const { world, a, b } = pair({ entriesMax: 100_000, bytesMax: 8 << 20 })
       a.meet('z')
@@ -254,6 +278,19 @@ describe.each(STORES)('%s store', (store) => {
       expect(a.member('b').agreed).toBeGreaterThanOrEqual(1)
       expect(a.member('b').agreed).toBeLessThan(a.store.tailSeq)
       expect(b.member('a').agreed).toBeGreaterThanOrEqual(1)
+    })
+
+    test('agreed: what is written during the round is not in it', () => {
+      const { world, a } = pair()
+      const z = a.meet('z')
+      a.set('before', '1')
+      z.rewind(0)
+      world.pass(100)
+      const id = z.take(Peer.RoundOpen)[0]?.[0]
+      a.set('during', '1')
+      z.say(Peer.RoundAnswer, id, 0, 0, z.hlc(), 0, [])
+      z.say(Peer.RoundClose, id)
+      expect(a.member('z').agreed).toBe(1)
     })
 
     test('a full round purges what the other does not hold from below its gap, and raises the horizon to that', () => {
@@ -343,60 +380,6 @@ describe.each(STORES)('%s store', (store) => {
       expect(a.member('z').met).toBe(false)
       z.say(Peer.RoundClose, id)
       expect(a.member('z').met).toBe(true)
-    })
-  })
-
-  describe('a peer that does not keep to it', () => {
-    test('wants no more than was listed to it', () => {
-      const { a } = pair()
-      const z = a.meet('z')
-      for (let i = 0; i < 10; i++) a.set(`k${i}`, '1')
-      z.rewind(a.store.tailSeq)
-      z.say(Peer.RoundOpen, 1, true, 0, z.hlc(), 0, Buffer.alloc(16), 0, Buffer.alloc(0))
-      a.replicator.work(1000)
-      const wants = Array.from({ length: 4096 }, () => 1)
-      z.say(Peer.RoundWant, 1, wants)
-      a.replicator.work(1000)
-      expect(z.take(Peer.RoundRecords)).toEqual([])
-      z.say(Peer.RoundAsk, 1, [0])
-      a.replicator.work(1000)
-      for (let i = 0; i < 10; i++) z.say(Peer.RoundWant, 1, wants)
-      while (a.replicator.work(1000));
-      const records = z.take(Peer.RoundRecords).flatMap(([, , , list]) => (Array.isArray(list) ? list : []))
-      expect(records).toHaveLength(10)
-    })
-
-    test('lists without end: the initiator gives it up', () => {
-      const { world, a } = pair()
-      const z = a.meet('z')
-      z.rewind(0)
-      world.pass(100)
-      const id = z.take(Peer.RoundOpen)[0]?.[0]
-      z.say(Peer.RoundAnswer, id, 0, 0, z.hlc(), 0, [0, 1])
-      const entries = Buffer.alloc(1024 * 32)
-      let listed = 0
-      expect(() => {
-        for (; listed < 4000; listed++) {
-          for (let i = 0; i < 1024; i++) entries.writeDoubleBE(listed * 1024 + i, i * 32)
-          z.say(Peer.RoundList, id, false, entries)
-        }
-      }).toThrow('entries in a group')
-      expect(listed).toBe(256)
-    })
-
-    test('purges nothing in a small round, nor what is above its gap', () => {
-      const { a } = pair()
-      const z = a.meet('z')
-      a.set('key', '1')
-      z.rewind(a.store.tailSeq)
-      a.member('z').met = true
-      a.member('z').gap = 0
-      for (const full of [false, true]) {
-        z.say(Peer.RoundOpen, 1, full, full ? 5 : z.hlc(), z.hlc(), 0, Buffer.alloc(16), 0, Buffer.alloc(0))
-        a.replicator.work(1000)
-        z.say(Peer.RoundPurge, 1, [1])
-        expect(a.get('key')).toBe('1')
-      }
     })
   })
 })
