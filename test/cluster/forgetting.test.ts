@@ -88,6 +88,9 @@ test('two servers that evict all the time while a third is dead lose nothing to 
   await cluster.same()
   await dead.kill()
   const pair = [one, two]
+  const fullSyncs = (member: typeof one, other: typeof one) =>
+    member.logged('full sync started', { peer: other.label }).length
+  const before = fullSyncs(one, two) + fullSyncs(two, one)
   const since = stopwatch()
   const loads = pair.map(
     (member) =>
@@ -125,17 +128,15 @@ test('two servers that evict all the time while a third is dead lose nothing to 
       )
     }
   }
-  for (const [member, other] of [
-    [one, two],
-    [two, one],
-  ] as const) {
+  // The first one may have been put off, while each was busy with the third; no other was needed.
+  expect(fullSyncs(one, two) + fullSyncs(two, one)).toBeLessThanOrEqual(before + 1)
+  for (const member of pair) {
     const { replication, cache } = await member.stats()
     expect(cache.evictions).toBeGreaterThan(8000)
     // The rule did fire: what the dead one may not know was forgotten for want of room.
     expect(replication.droppedUnstable).toBeGreaterThan(0)
     expect(replication.purged).toBe(0)
     expect(replication.gaps).toBe(1)
-    expect(member.logged('full sync started', { peer: other.label }).length).toBeLessThanOrEqual(1)
     expect(usedBytes).toBeLessThanOrEqual(limit)
     // Enforced once per turn of the event loop: the evictions of one chunk may stand above the budget for as long.
     expect(markerBytes).toBeLessThan(replication.markerBytesMax + CHUNK_BYTES)
