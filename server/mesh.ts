@@ -45,7 +45,6 @@ interface Wires {
   bulk: PeerConnection | undefined
   /** When a bulk connection that is not there is dialed again; monotonic ms. */
   bulkDueMs: number
-  upMs: number
 }
 
 export interface MeshSetup {
@@ -221,7 +220,7 @@ export class Mesh {
     if (!connection.isDialed) connection.sendHello(replicator.hello(Channel.Stream))
     replicator.linkUp(hello, connection.dialed, (made) => {
       connection.link = made
-      this.#wires.set(made, { stream: connection, bulk: undefined, bulkDueMs: 0, upMs: performance.now() })
+      this.#wires.set(made, { stream: connection, bulk: undefined, bulkDueMs: 0 })
     })
     if (wires !== undefined && former !== undefined) {
       this.#wires.delete(former)

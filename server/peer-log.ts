@@ -107,6 +107,12 @@ export class PeerLog {
       if (isRound(times)) this.#logger.warn({ ...facts, times }, name)
       return
     }
+    if (name === 'clocks apart') {
+      // Every second, and nothing is refused yet.
+      const times = this.#count(`${name} ${peer}`)
+      if (isRound(times)) this.#logger.warn({ ...facts, times }, name)
+      return
+    }
     this.#logger.warn(facts, name)
   }
 

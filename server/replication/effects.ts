@@ -25,6 +25,7 @@ export interface ReplicationEffects {
 
 export type ReplicationEvent =
   | 'clock skew'
+  | 'clocks apart'
   | 'clock set back'
   | 'member forgotten'
   | 'member removed'

@@ -46,8 +46,6 @@ export class LinkState {
   /** The other end's wall clock minus ours, in ms. */
   skewMs = 0
   roundTripMs = 0
-  /** The other end's tail, as its last PING said. */
-  theirTailSeq = 0
   sentBytes = 0
   receivedBytes = 0
   /** A rewind was asked for: batches that do not fit are expected until it takes effect. */

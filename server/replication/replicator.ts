@@ -252,6 +252,8 @@ export class Replicator implements Writes {
       const { stamp, wallMs } = readPong(reader)
       link.roundTripMs = Math.max(0, replica.monoMs - stamp)
       link.skewMs = wallMs + link.roundTripMs / 2 - replica.wallMs
+      if (Math.abs(link.skewMs) > replica.options.skewMsWarn)
+        this.#effects.event('clocks apart', { peer: link.member.label, skewMs: Math.round(link.skewMs) })
     } else if (opcode === PeerOpcode.Refused) this.#onRefused(link, reader)
     else if (opcode === PeerOpcode.Extend) {
       if (link.refusedUntilMs === 0) this.#extensions.receive(reader)
@@ -325,7 +327,6 @@ export class Replicator implements Writes {
     // Its HELLO was refused, for a clock that has been set right since.
     if (!link.hasAsked) this.#stream.begin(link)
     link.member.vector = ping.vector
-    link.theirTailSeq = ping.tailSeq
   }
 
   // What this server does by itself.

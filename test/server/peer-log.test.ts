@@ -36,6 +36,17 @@ describe('connections', () => {
 })
 
 describe('what repeats', () => {
+  test('clocks that drift apart are a warning now and then, and no refusal', () => {
+    const { log, lines } = setUp()
+    log.connected('b', 'x', '')
+    for (let i = 0; i < 12; i++) log.event('clocks apart', { peer: 'b', skewMs: -800 })
+    expect(lines.filter(([, phrase]) => phrase === 'clocks apart')).toEqual([
+      ['warn', 'clocks apart', { peer: 'b', skewMs: -800, times: 1 }],
+      ['warn', 'clocks apart', { peer: 'b', skewMs: -800, times: 10 }],
+    ])
+    expect(log.of('b').refusals).toBe(0)
+  })
+
   test('is said the 1st, 10th and 100th time', () => {
     const { log, lines } = setUp()
     for (let i = 0; i < 200; i++) log.failed('b', 'b:1', 'refused')

@@ -269,6 +269,18 @@ describe.each(STORES)('%s store', (store) => {
       ])
     })
 
+    test('clocks further apart than half a second are told, at each PONG, and refuse nothing', () => {
+      const { node, b } = setUp()
+      const { wallMs, monoMs, options } = node.replicator.replica
+      const pong = (skewMs: number) => b.say(PeerOpcode.Pong, Math.round(monoMs), Math.round(wallMs + skewMs))
+      pong(options.skewMsWarn - 100)
+      const told = () => node.events.filter(([name]) => name === 'clocks apart')
+      expect(told()).toEqual([])
+      pong(options.skewMsWarn + 100)
+      expect(told()).toMatchObject([['clocks apart', { peer: 'b' }]])
+      expect(node.counters.refusedForSkew).toBe(0)
+    })
+
     test('as far ahead as may be is taken', () => {
       const { node, b } = setUp()
       b.batch(0, 1, [[Value, 'key', b.hlc(SKEW_MS), 'x']])
