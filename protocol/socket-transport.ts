@@ -56,10 +56,16 @@ export class SocketTransport implements Transport {
     this.#socket.on('close', () => events.onClose(error))
   }
 
-  write(bytes: Uint8Array): boolean {
-    this.#socket.write(bytes)
+  write(bytes: Uint8Array, onReleased?: () => void): boolean {
+    const socket = this.#socket
+    if (onReleased === undefined) socket.write(bytes)
+    else
+      socket.write(bytes, () => {
+        if (!isTaken) onReleased()
+      })
     // Node tries the system call at once: nothing is queued if the kernel took it all.
-    return this.#socket.writableLength === 0
+    const isTaken = socket.writableLength === 0
+    return isTaken
   }
 
   pause(): void {

@@ -6,8 +6,8 @@
 
 /** Smaller ones are not worth keeping. */
 const SPARE_BYTES_MIN = 64 * 1024
-/** All spares together; what is given beyond it is left to the garbage collector. */
-const SPARES_BYTES_MAX = 4 * 1024 * 1024
+/** All spares together; what is given beyond it is left to the garbage collector. 4 MiB let a third more pile up. */
+const SPARES_BYTES_MAX = 12 * 1024 * 1024
 
 const spares: Buffer[] = []
 let sparesBytes = 0

@@ -20,8 +20,11 @@ export interface Transport {
   readonly unsentBytes: number
   /** Begins delivery. */
   open(events: TransportEvents): void
-  /** Returns true if the bytes are gone and the memory is the caller's again; false if the transport keeps it. */
-  write(bytes: Uint8Array): boolean
+  /**
+   * Returns true if the bytes are gone and the memory is the caller's again; false if the transport keeps it. Then
+   * `onReleased` is called when it does so no longer.
+   */
+  write(bytes: Uint8Array, onReleased?: () => void): boolean
   /** Stops and restarts the delivery of chunks; a few may still come after `pause`. */
   pause(): void
   resume(): void

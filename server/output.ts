@@ -48,12 +48,14 @@ export class Output extends Writer {
     const length = this.at
     this.at = 0
     this.sentBytes += length
-    if (this.unsentBytes > 0) {
+    if (this.bytes !== this.#standard) {
+      const large = this.bytes
+      const release = () => giveBuffer(large)
+      if (transport.write(large.subarray(0, length), release)) release()
+    } else if (this.unsentBytes > 0) {
       // It will wait in a queue anyway: a copy of the right size keeps the buffer here.
       transport.write(Buffer.from(this.bytes.subarray(0, length)))
-    } else if (transport.write(this.#head(length))) {
-      if (this.bytes !== this.#standard) giveBuffer(this.bytes)
-    } else if (this.bytes === this.#standard) {
+    } else if (!transport.write(this.#head(length))) {
       this.#standard = Buffer.allocUnsafeSlow(OUTPUT_BUFFER_BYTES)
       this.#standardView = viewOf(this.#standard)
       this.#heads.fill(undefined)
@@ -63,7 +65,7 @@ export class Output extends Writer {
   }
 
   #head(length: number): Buffer {
-    if (length >= HEAD_VIEWS || this.bytes !== this.#standard) return this.bytes.subarray(0, length)
+    if (length >= HEAD_VIEWS) return this.bytes.subarray(0, length)
     const known = this.#heads[length]
     if (known !== undefined) return known
     const head = this.bytes.subarray(0, length)

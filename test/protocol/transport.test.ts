@@ -148,6 +148,28 @@ describe.each(['socket', 'buffered socket', 'memory'] as const)('a %s transport'
     await two.until(() => two.receivedBytes === sent)
   })
 
+  test('gives memory that it kept back once, when that is sent, and not before', async () => {
+    const [one, two] = await ends(kind)
+    two.transport.pause()
+    const kept = new Set<Buffer>()
+    const early: Buffer[] = []
+    let sent = 0
+    while (one.transport.unsentBytes < 4 * block.length && sent < MANY) {
+      const bytes = Buffer.from(block)
+      kept.add(bytes)
+      const isTaken = one.transport.write(bytes, () => {
+        if (!kept.delete(bytes)) early.push(bytes)
+      })
+      if (isTaken) kept.delete(bytes)
+      sent += block.length
+    }
+    expect(kept.size).toBe(kind === 'memory' ? 0 : Math.ceil(one.transport.unsentBytes / block.length))
+    two.transport.resume()
+    await one.until(() => one.drainedCount > 0)
+    await two.until(() => two.receivedBytes === sent)
+    expect([kept.size, early.length]).toEqual([0, 0])
+  })
+
   test('end() sends what is kept before it closes', async () => {
     const [one, two] = await ends(kind)
     two.transport.pause()
