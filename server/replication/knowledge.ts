@@ -15,6 +15,8 @@ const COPIES_PER_GRACE = 8
 interface Copy {
   monoMs: number
   boot: string
+  /** What came later was not here to be known. */
+  tailSeq: number
   members: ReadonlyMap<string, MemberKnowledge>
 }
 
@@ -30,13 +32,13 @@ export class Knowledge {
 
   /** Copies what is known now, if the last copy is old enough. To be called more often than grace / 8. */
   keep(): void {
-    const { monoMs, boot, members, options } = this.#replica
+    const { monoMs, boot, members, options, store } = this.#replica
     const last = this.#copies.at(-1)
     if (last !== undefined && monoMs - last.monoMs < options.graceMs / COPIES_PER_GRACE) return
     const copy = new Map<string, MemberKnowledge>()
     for (const { label, boot: theirs, acked, agreed, vector } of members)
       copy.set(label, { label, boot: theirs, acked, agreed, vector })
-    this.#copies.push({ monoMs, boot, members: copy })
+    this.#copies.push({ monoMs, boot, tailSeq: store.tailSeq, members: copy })
     while ((this.#copies[1]?.monoMs ?? monoMs) <= monoMs - options.graceMs) this.#copies.shift()
   }
 
@@ -65,6 +67,8 @@ export class Knowledge {
     if (copy === undefined || copy.boot !== boot || monoMs - copy.monoMs < options.graceMs) return false
     const head = this.#head
     store.head(slot, head)
+    // Its origin has always known it, and no grace would pass.
+    if (head.seq > copy.tailSeq) return false
     const inCopy = (label: string) => copy.members.get(label)
     for (const member of members) {
       const then = copy.members.get(member.label)

@@ -43,6 +43,9 @@ export const Source = {
 } as const
 export type Source = (typeof Source)[keyof typeof Source]
 
+/** A small server's markers must not be driven out by the ghosts of large ones. */
+const MARKERS_OF_OTHERS_SHARE = 0.5
+
 const NO_VALUE: Span = { bytes: new Uint8Array(0), at: 0, length: 0 }
 
 export class Merger {
@@ -72,16 +75,17 @@ export class Merger {
     const slot = this.#store.find(hash, record.key)
     if (slot !== NO_SLOT) return this.#mergeInto(slot, hash, record, origin)
     const coming = source === Source.FullRound ? 0 : replica.comingHorizon
-    if (record.hlc <= Math.max(replica.horizon, coming)) {
+    if (record.hlc <= Math.max(replica.horizon, replica.declinedHlc, coming)) {
       counters.declinedBelowHorizon++
       return Merged.Declined
     }
     if (record.kind === RecordKind.Ghost) {
-      counters.ghostsNotImported++
+      this.#keepVersion(hash, record, origin)
       return Merged.NotImported
     }
     if (source !== Source.Stream && record.kind === RecordKind.Value && !this.#fits(record)) {
       counters.declinedForRoom++
+      this.#keepVersion(hash, record, origin)
       return Merged.NoRoom
     }
     return this.#put(hash, NO_SLOT, record, origin)
@@ -140,18 +144,40 @@ export class Merger {
       return Merged.Applied
     }
     replica.counters.declinedForRoom++
-    if (slot === NO_SLOT) return Merged.NoRoom
-    // What it overwrites must not be served any more: its version stays, as a ghost, or the older value goes too.
-    head.kind = RecordKind.Ghost
-    head.flags = this.#forgetting.markerFlags
-    head.expiresAtMs = 0
-    head.lifetimeMs = 0
-    const held = this.#store.find(hash, record.key)
-    if (this.#store.put(hash, held, record.key, NO_VALUE, head, replica.wallMs) !== NO_SLOT)
+    if (slot === NO_SLOT) {
+      this.#keepVersion(hash, record, origin)
       return Merged.NoRoom
+    }
+    // What it overwrites must not be served any more: its version stays, as a ghost, or the older value goes too.
+    const held = this.#store.find(hash, record.key)
+    if (this.#putGhost(hash, held, record, origin)) return Merged.NoRoom
     this.#forgetting.drop(held)
     if (record.hlc > replica.horizon) replica.horizon = record.hlc
     return Merged.NoRoom
+  }
+
+  /**
+   * Of a version that is not taken, and of whose key nothing is held. Whoever sent it will count it as known here, and
+   * may forget it: so nothing older must be taken afterwards, from somebody who has not heard of it yet.
+   */
+  #keepVersion(hash: number, record: RemoteRecord, origin: number): void {
+    const replica = this.#replica
+    const hasRoom = this.#store.markerBytes < replica.options.markerBytesMax * MARKERS_OF_OTHERS_SHARE
+    if (hasRoom && this.#putGhost(hash, NO_SLOT, record, origin)) return
+    replica.counters.ghostsNotImported++
+    if (record.hlc > replica.declinedHlc) replica.declinedHlc = record.hlc
+  }
+
+  #putGhost(hash: number, slot: Slot, record: RemoteRecord, origin: number): boolean {
+    const replica = this.#replica
+    const head = this.#head
+    head.kind = RecordKind.Ghost
+    head.flags = this.#forgetting.markerFlags
+    head.hlc = record.hlc
+    head.origin = origin
+    head.expiresAtMs = 0
+    head.lifetimeMs = 0
+    return this.#store.put(hash, slot, record.key, NO_VALUE, head, replica.wallMs) !== NO_SLOT
   }
 
   #originOf(boot: string): number {

@@ -28,6 +28,7 @@ export function beginBoot(replica: Replica, boot: BootId): number {
   // A watermark that others take too stays: stamps are above it.
   clock.receive(replica.watermark)
   if (replica.horizon > now) replica.horizon = now
+  if (replica.declinedHlc > now) replica.declinedHlc = now
   for (const member of members) member.beginAnew(now)
   replica.counters.bootsChanged++
   return aheadMs

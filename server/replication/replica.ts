@@ -66,6 +66,11 @@ export interface Replica {
   label: string
   /** H: below it this server may have forgotten markers; what it does not hold from down there it does not take back. */
   horizon: number
+  /**
+   * Up to this hlc there were versions of which nothing could be kept here, not even a marker: others count on it that
+   * nothing older is taken in their place. 0 = none.
+   */
+  declinedHlc: number
   /** What H rises to when the full round under way ends; until then what others bring is measured by it already. */
   comingHorizon: number
   /** F: everything stamped at or below was flushed. */

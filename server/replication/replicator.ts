@@ -89,6 +89,7 @@ export class Replicator implements Writes {
       boot,
       label,
       horizon: 0,
+      declinedHlc: 0,
       comingHorizon: 0,
       watermark: 0,
       wallMs: 0,

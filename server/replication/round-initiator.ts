@@ -7,7 +7,7 @@
 
 import { ProtocolError } from '../../protocol/errors.ts'
 import { PeerOpcode, Status } from '../../protocol/messages.ts'
-import { RecordKind, type Slot } from '../store/store.ts'
+import type { Slot } from '../store/store.ts'
 import type { LinkState } from './link-state.ts'
 import { isNewer } from './order.ts'
 import { RoundDigest } from './round-digest.ts'
@@ -184,7 +184,7 @@ export class RoundInitiator {
       if (!isIncluded) return
       // In a full round the other end's list is all it holds.
       if (this.full && head.hlc <= this.#theirGap) forgetting.purge(slot)
-      else if (!(this.full && head.kind === RecordKind.Ghost)) records.add(slot)
+      else records.add(slot)
       return
     }
     this.#theirs.delete(hash)
@@ -197,9 +197,9 @@ export class RoundInitiator {
 
   /** What the other end holds and this one did not meet. */
   #takeUnmet(): void {
-    for (const { hlc, kind, seq } of this.#theirs.values())
+    for (const { hlc, seq } of this.#theirs.values())
       if (this.full && hlc <= this.#gap) this.#purges.push(seq)
-      else if (!(this.full && kind === RecordKind.Ghost)) this.#wants.push(seq)
+      else this.#wants.push(seq)
     this.#theirs.clear()
   }
 

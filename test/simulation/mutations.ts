@@ -27,11 +27,33 @@ export const MUTATIONS: readonly Mutation[] = [
     breaks: 'rule 5: stable is enough',
   },
   {
-    name: 'ghosts are imported',
+    name: 'ghosts are imported without bound',
     file: `${folder}merge.ts`,
-    from: 'if (record.kind === RecordKind.Ghost) {',
-    to: 'if (false) {',
-    breaks: 'rule 2',
+    from: 'const hasRoom = this.#store.markerBytes < replica.options.markerBytesMax * MARKERS_OF_OTHERS_SHARE',
+    to: 'const hasRoom = true',
+    breaks: 'rule 2: the ghosts of others drive out this server’s own markers',
+  },
+  {
+    name: 'a ghost that is not imported leaves no trace',
+    file: `${folder}merge.ts`,
+    from: 'if (record.hlc > replica.declinedHlc) replica.declinedHlc = record.hlc',
+    to: '',
+    breaks: 'rule 2: what is acknowledged and not held may be followed by what is older',
+  },
+  {
+    name: 'ghosts are not imported at all',
+    file: `${folder}merge.ts`,
+    from: `    if (record.kind === RecordKind.Ghost) {
+      this.#keepVersion(hash, record, origin)`,
+    to: `    if (record.kind === RecordKind.Ghost) {`,
+    breaks: 'rule 2: what is acknowledged and not held may be followed by what is older',
+  },
+  {
+    name: 'the time of grace of what has just come is over',
+    file: `${folder}knowledge.ts`,
+    from: 'if (head.seq > copy.tailSeq) return false',
+    to: '',
+    breaks: 'rule 5: its origin knew it at once',
   },
   {
     name: 'a ghost is acknowledged as held',

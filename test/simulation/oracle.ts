@@ -139,6 +139,11 @@ export class Oracle {
       throw new Violation('I6 expiry', key, `${life.name} serves ${textOf(version)} ${trueMs - end} ms late`)
   }
 
+  /** Stamped by a clock that was wrong: later versions may be lower. */
+  isOdd(version: Version): boolean {
+    return this.#odd.has(nameOf(version))
+  }
+
   /** Servers, by any of their lives, that have held this version or a newer one of its key. */
   holders(key: number, version: Version, except: string): number {
     // What was flushed since is held by nobody, which is what its writer wants.

@@ -405,6 +405,7 @@ export class Server implements Host, Life {
       const key = keyAt(slot)
       log(`${this.name} forgets ${KINDS[head.kind]} ${head.hlc}: ${why}`, key)
       if (why === 'deleted' && head.kind === RecordKind.Value && !this.#isLocal) this.#checkLoss(key, head)
+      this.#purged = this.replicator.replica.counters.purged
       forget(slot, why)
     }
   }

@@ -264,9 +264,13 @@ class Simulation {
     const { label, address } = plan
     for (const server of this.#alive()) {
       server.at()
+      const { members } = server.replicator.replica
+      const member = members.get(label)
       // Where it never answered, the address is all that is known.
-      server.replicator.remove(address)
-      const member = server.replicator.replica.members.get(label)
+      if (members.get(address) !== undefined && address !== label) {
+        server.replicator.remove(address)
+        this.#removed.add(machine)
+      }
       if (member === undefined) continue
       const isLast = member.boot === undefined || member.boot === this.#servers[machine]?.boot
       if (which === 'last life' && !isLast) continue
@@ -363,7 +367,7 @@ class Simulation {
       for (const [server, version] of held) {
         if (version.hlc <= oracle.watermark)
           throw new Violation('I3 nothing comes back', key, `${server.name} serves ${version.hlc}, flushed`)
-        if (survivor !== undefined && isBelow(version, survivor))
+        if (survivor !== undefined && isBelow(version, survivor) && !oracle.isOdd(version))
           throw new Violation(
             'I2 newest survivor or miss',
             key,

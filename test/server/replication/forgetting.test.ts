@@ -72,6 +72,18 @@ describe.each(STORES)('%s store', (store) => {
       expect(node.member('b').gap).toBe(0)
     })
 
+    test('what came just now from the only other member has not been known for that time, although its origin knows it', () => {
+      const world = new World()
+      const node = world.add('a', { store, entriesMax: 1, options: ROOMY })
+      const b = node.meet('b')
+      world.pass(GRACE_MS * 2)
+      b.batch(0, 1, [[RecordKind.Tombstone, 'gone', b.hlc(), '']])
+      world.pass(GRACE_MS / 4)
+      expect(node.see('gone')?.kind).toBe(RecordKind.Tombstone)
+      world.pass(GRACE_MS)
+      expect(node.see('gone')).toBeUndefined()
+    })
+
     test('while a member is away markers stay, however long that is within the retention', () => {
       const world = new World()
       const node = world.add('a', { store, options: ROOMY })

@@ -13,7 +13,9 @@ function answered(stranger: Stranger): unknown[] {
 }
 
 describe.each(STORES)('%s store', (store) => {
-  function setUp(more: { entriesMax?: number; bytesMax?: number } = {}): {
+  function setUp(
+    more: { entriesMax?: number; bytesMax?: number; options?: { markerBytesMax: number } } = {},
+  ): {
     world: World
     node: Node
     b: Stranger
@@ -72,15 +74,39 @@ describe.each(STORES)('%s store', (store) => {
       expect(node.counters).toMatchObject({ applied: 1, older: 1 })
     })
 
-    test('a ghost for a key of which nothing is held is not imported, and does not count as held', () => {
+    test('a ghost for a key of which nothing is held does not count as held, and keeps off what is older', () => {
       const { node, b } = setUp()
+      const c = node.meet('c')
       b.batch(0, 2, [
         [Value, 'key', b.hlc(), 'x'],
-        [Ghost, 'nothing', b.hlc(), ''],
+        [Ghost, 'nothing', b.hlc(5), ''],
       ])
-      expect(node.contents()).toEqual(['key 0 x'])
+      expect(node.contents()).toEqual(['key 0 x', 'nothing 1 '])
       expect(answered(b)).toEqual([[2, [1]]])
-      expect(node.counters.ghostsNotImported).toBe(1)
+      c.batch(0, 1, [[Value, 'nothing', b.hlc(4), 'older']])
+      expect(node.get('nothing')).toBeUndefined()
+      c.batch(1, 2, [[Value, 'nothing', b.hlc(6), 'newer']])
+      expect(node.get('nothing')).toBe('newer')
+    })
+
+    test('beyond half of what markers may take, ghosts of others are not imported, nor is anything as old', () => {
+      const { node, b } = setUp({ options: { markerBytesMax: 600 } })
+      const ghosts = Array.from({ length: 20 }, (_, i) => [Ghost, `g${i}`, b.hlc(5), ''] as const)
+      b.batch(0, 20, [...ghosts])
+      expect(node.store.markerBytes).toBeLessThan(600)
+      expect(node.store.stats().ghosts).toBeGreaterThan(0)
+      // Those behind the first one are from below its version.
+      expect(node.counters).toMatchObject({
+        ghostsNotImported: 1,
+        declinedBelowHorizon: 19 - node.store.stats().ghosts,
+      })
+      // That costs no member anything.
+      expect([node.replica.horizon, node.member('b').gap]).toEqual([0, 0])
+      b.batch(20, 22, [
+        [Value, 'other', b.hlc(4), 'older'],
+        [Value, 'other too', b.hlc(6), 'newer'],
+      ])
+      expect([node.see('other'), node.get('other too')]).toEqual([undefined, 'newer'])
     })
 
     test('a ghost that is newer than what is held takes its place: the old value is not served', () => {
@@ -187,10 +213,10 @@ describe.each(STORES)('%s store', (store) => {
       expect(node.counters.declinedForRoom).toBe(1)
     })
 
-    test('of a key of which nothing is held leaves nothing, and is declined', () => {
+    test('of a key of which nothing is held leaves its version, and is declined', () => {
       const { node, b } = setUp({ bytesMax: store === 'arena' ? 4 << 20 : 1 << 16 })
       b.batch(0, 1, [[Value, 'key', b.hlc(5), 'x'.repeat(8 << 20)]])
-      expect(node.contents()).toEqual([])
+      expect(node.contents()).toEqual(['key 1 '])
       expect(answered(b)).toEqual([[1, [0]]])
     })
 
@@ -224,11 +250,13 @@ describe.each(STORES)('%s store', (store) => {
       roundOf(true, 0, b)
       const more = [wiredRecord([Value, 'more', b.hlc(), 'x'])]
       b.say(PeerOpcode.RoundRecords, 1, b.hlc(), 0, more)
-      expect(node.see('more')).toBeUndefined()
+      expect(node.get('more')).toBeUndefined()
+      expect(node.see('more')?.kind).toBe(Ghost)
+      expect([node.get('one'), node.get('two')]).toEqual(['1', '2'])
       expect(node.counters.declinedForRoom).toBe(1)
-      b.batch(0, 1, [[Value, 'more', b.hlc(), 'x']])
+      b.batch(0, 1, [[Value, 'more', b.hlc(5), 'x']])
       expect(node.get('more')).toBe('x')
-      expect(node.see('one')?.kind).toBe(Ghost)
+      expect([node.get('one'), node.get('two')]).toContain(undefined)
     })
 
     test('but a newer version of what is held is taken, and tombstones are', () => {

@@ -86,6 +86,7 @@ describe('a full table of origins', () => {
       boot: self,
       label: 'self',
       horizon: 0,
+      declinedHlc: 0,
       comingHorizon: 0,
       watermark: 0,
       wallMs: WALL_MS,
