@@ -5,11 +5,14 @@
 
 import { createHistogram, type RecordableHistogram } from 'node:perf_hooks'
 import { Command, InvalidArgumentError, Option } from 'commander'
+import type { Access } from '../client/access.ts'
 import { DEFAULT_PORT, VALUE_BYTES_MAX_CEILING } from '../protocol/limits.ts'
 import { Status } from '../protocol/messages.ts'
+import { type AccessFlags, accessBy, accessOptions } from './access-flags.ts'
 import { LoadError, startLoad } from './load.ts'
 import { allowance, type KeyNumbers, renumberingSource } from './load-batches.ts'
 import { FrameMeter, frameTemplate, LOAD_KINDS, type LoadKind, ReplyTally } from './load-frames.ts'
+import { Login } from './load-login.ts'
 import { CommandFailure, ExitCode, runAsProgram } from './program.ts'
 
 const KEY_PREFIX = 'key:'
@@ -24,7 +27,7 @@ const BUSY_PERCENT_MAX = 90
 /** The exit code of cache-shell for a server that cannot be reached, or that stops answering. */
 const EXIT_UNREACHABLE = 3
 
-export interface BenchOptions {
+export interface BenchOptions extends Partial<Access> {
   host: string
   port: number
   connections: number
@@ -88,9 +91,12 @@ async function runTest(kind: LoadKind, options: BenchOptions, tally: ReplyTally)
     options.keyspace > 0 ? () => Math.floor(Math.random() * options.keyspace) : () => 0
   const take = allowance(options.requests)
   const latencies = createHistogram()
+  const { credentials } = options
   const load = await startLoad({
     host: options.host,
     port: options.port,
+    tls: options.tls,
+    newGreeter: credentials === undefined ? undefined : () => new Login(credentials),
     connections: options.connections,
     newSource: () => renumberingSource(template, depth, numbers, take),
     newMeter: () => new FrameMeter(tally),
@@ -170,7 +176,7 @@ function errorNames(tally: ReplyTally): string {
 
 /** The command, to be mounted or run by itself. Its short flags are redis-benchmark's: `-h` is the host. */
 export function benchCommand(): Command {
-  return new Command('cache-bench')
+  const command = new Command('cache-bench')
     .description('measure how many requests a running server answers')
     .helpOption('--help', 'show this help')
     .option('-h, --host <host>', 'server host', '127.0.0.1')
@@ -187,10 +193,18 @@ export function benchCommand(): Command {
     )
     .option('-q, --quiet', 'one line for each test')
     .option('--csv', 'comma-separated values, with a heading')
-    .action(async (flags: Omit<BenchOptions, 'format'> & { quiet?: true; csv?: true }) => {
+    .action(async (flags: Flags) => {
       const format = flags.csv ? 'csv' : flags.quiet ? 'quiet' : 'full'
-      await runBench({ ...flags, format }, (line) => process.stdout.write(`${line}\n`))
+      const access = await accessBy(flags, process.env)
+      await runBench({ ...flags, ...access, format }, (line) => process.stdout.write(`${line}\n`))
     })
+  for (const option of accessOptions()) command.addOption(option)
+  return command
+}
+
+interface Flags extends Omit<BenchOptions, 'format' | keyof Access>, AccessFlags {
+  quiet?: true
+  csv?: true
 }
 
 function integer(min: number, max: number): (text: string) => number {

@@ -8,12 +8,16 @@
 import { createInterface } from 'node:readline'
 import type { Writable } from 'node:stream'
 import { Command, InvalidArgumentError, Option } from 'commander'
+import type { Access } from '../client/access.ts'
 import { dialTcp, type ServerAddress } from '../client/dial.ts'
 import { DEFAULT_PORT } from '../protocol/limits.ts'
 import { duration, hostPort } from '../protocol/notation.ts'
 import { PACKAGE_VERSION } from '../protocol/version.ts'
+import { type AccessFlags, accessBy, accessOptions } from './access-flags.ts'
+import { askPassword } from './password.ts'
 import { CommandFailure, runAsProgram } from './program.ts'
 import { Shell } from './shell.ts'
+import type { AskPassword } from './shell-commands.ts'
 import { completer } from './shell-completion.ts'
 import { ShellConnection } from './shell-connection.ts'
 import { History, historyPath } from './shell-history.ts'
@@ -29,7 +33,7 @@ import { Trace } from './shell-trace.ts'
 const TIMEOUT_MS_DEFAULT = 5000
 const COLUMNS_DEFAULT = 80
 
-interface Flags extends ServerFlags {
+interface Flags extends ServerFlags, AccessFlags {
   repeat?: number
   interval: number
   timeout: number
@@ -40,7 +44,7 @@ interface Flags extends ServerFlags {
 
 /** The command, to be mounted or run by itself. `-h` is the host, as in redis-cli. */
 export function shellCommand(): Command {
-  return new Command('cache-shell')
+  const command = new Command('cache-shell')
     .description('Talk to a cache server: by hand, from a script, or one command at a time.')
     .helpOption('--help', 'show this help')
     .version(PACKAGE_VERSION)
@@ -63,6 +67,8 @@ export function shellCommand(): Command {
     .action(async (words: string[], flags: Flags) => {
       process.exitCode = await runShell(words, flags)
     })
+  for (const option of accessOptions()) command.addOption(option)
+  return command
 }
 
 const AFTER_HELP = `
@@ -78,36 +84,43 @@ async function runShell(words: readonly string[], flags: Flags): Promise<ShellEx
   const servers = shellServers(flags, process.env)
   // Whoever read the output may have seen enough.
   stdout.on('error', () => process.exit(ShellExit.Done))
-  if (words.length > 0) return runArguments(words, flags, servers)
-  if (flags.repeat !== undefined)
+  if (words.length === 0 && flags.repeat !== undefined)
     throw new CommandFailure(
       ShellExit.Usage,
       '--repeat needs a command, such as: cache-shell -r 6 -i 1 get my-key',
     )
-  if (stdin.isTTY && stdout.isTTY) return runTerminal(flags, servers)
-  const { shell, connection } = makeShell(flags, servers, {})
+  const reach = { servers, ...(await accessBy(flags, process.env, words.length > 0 ? 'nothing' : 'lines')) }
+  if (words.length > 0) return runArguments(words, flags, reach)
+  if (stdin.isTTY && stdout.isTTY) return runTerminal(flags, reach)
+  const { shell, connection } = makeShell(flags, reach, {})
   return runLines(stdin, shell).finally(() => connection.close())
 }
 
-async function runArguments(
-  words: readonly string[],
-  flags: Flags,
-  servers: readonly ServerAddress[],
-): Promise<ShellExit> {
+/** Where the servers are, who one is there, and how one speaks to them. */
+interface Reach extends Access {
+  servers: readonly ServerAddress[]
+}
+
+async function runArguments(words: readonly string[], flags: Flags, reach: Reach): Promise<ShellExit> {
   const { stdin, stdout, stderr } = process
   const { repeat = 1, interval } = flags
   // An error that is all there is to say is no output; among the replies of several times it has its place.
   const writeError = repeat === 1 ? writerTo(stderr) : writerTo(stdout)
   const confirm = stdin.isTTY && stdout.isTTY ? askOnce : undefined
-  const { shell, connection } = makeShell(flags, servers, { writeError, confirm })
+  const { shell, connection } = makeShell(flags, reach, {
+    writeError,
+    confirm,
+    askPassword: stdin.isTTY ? (question) => askPassword(question) : undefined,
+  })
   return runRepeatedly(new ArgumentInput(words), shell, repeat, interval).finally(() => connection.close())
 }
 
-async function runTerminal(flags: Flags, servers: readonly ServerAddress[]): Promise<ShellExit> {
+async function runTerminal(flags: Flags, reach: Reach): Promise<ShellExit> {
   const { stdin, stdout } = process
   let terminal: Terminal | undefined
-  const { shell, connection, style } = makeShell(flags, servers, {
+  const { shell, connection, style } = makeShell(flags, reach, {
     confirm: async (question) => (await terminal?.confirm(question)) ?? false,
+    askPassword: async (question) => terminal?.askPassword(question),
     print: (text) => (terminal === undefined ? stdout.write(text) : terminal.print(text)),
     onStateChange: () => terminal?.setPrompt(promptOf(connection, style())),
   })
@@ -128,15 +141,16 @@ const NEVER = new AbortController().signal
 interface Surroundings {
   writeError?: (text: string) => Promise<void>
   confirm?: ((question: string) => Promise<boolean>) | undefined
+  askPassword?: AskPassword | undefined
   /** Where the trace goes; left out, standard error. */
   print?: (text: string) => void
   onStateChange?: () => void
 }
 
-function makeShell(flags: Flags, servers: readonly ServerAddress[], surroundings: Surroundings) {
+function makeShell(flags: Flags, { servers, credentials, tls }: Reach, surroundings: Surroundings) {
   const { stdout, stderr, env } = process
   const write = writerTo(stdout)
-  const { writeError = write, confirm, onStateChange = () => {} } = surroundings
+  const { writeError = write, confirm, askPassword, onStateChange = () => {} } = surroundings
   const { print = (text: string) => void stderr.write(text) } = surroundings
   const isTerminal = stdout.isTTY === true
   const color = isTerminal && (env['NO_COLOR'] ?? '') === '' && env['TERM'] !== 'dumb'
@@ -148,11 +162,13 @@ function makeShell(flags: Flags, servers: readonly ServerAddress[], surroundings
   })
   let server = servers[0] ?? { host: 'localhost', port: DEFAULT_PORT }
   const trace = new Trace(flags.trace === true, print)
+  const onServer = (tried: ServerAddress) => {
+    server = tried
+  }
   const connection = new ShellConnection({
-    dial: dialTcp(servers, (tried) => {
-      server = tried
-    }),
+    dial: dialTcp(servers, onServer, tls),
     server: () => hostPort.format(server),
+    credentials,
     serverCount: servers.length,
     timeoutMs: flags.timeout,
     tap: trace,
@@ -166,6 +182,7 @@ function makeShell(flags: Flags, servers: readonly ServerAddress[], surroundings
     write,
     writeError,
     confirm: flags.yes ? undefined : confirm,
+    askPassword,
   })
   return { shell, connection, style }
 }

@@ -6,9 +6,12 @@
 
 import { connect, type Socket } from 'node:net'
 import type { RecordableHistogram } from 'node:perf_hooks'
+import { type ConnectionOptions, connect as connectTls } from 'node:tls'
 
 const READ_BUFFER_BYTES = 256 * 1024
 const STALL_CHECK_MS = 500
+/** Connections that greet at the same time: servers bound how many may, from one address. */
+const GREETING_MAX = 32
 
 /** Requests written together. `bytes` belongs to the source and must not change while the batch is in flight. */
 export interface Batch {
@@ -26,14 +29,32 @@ export interface ReplyMeter {
   take(bytes: Uint8Array, length: number): boolean
 }
 
+/** What one connection says before its load, and hears. */
+export interface Greeter {
+  begin(events: GreeterEvents): void
+  /** Looks at the first `length` bytes; throws on what cannot be a reply. */
+  take(bytes: Uint8Array, length: number): void
+}
+
+/** Exactly one of the last two is called, once, unless `take` throws before. */
+export interface GreeterEvents {
+  onRequest(bytes: Uint8Array): void
+  onDone(): void
+  onFailure(error: Error): void
+}
+
 export interface LoadOptions {
   host: string
   port: number
+  /** Left out: without TLS. */
+  tls?: ConnectionOptions | undefined
   /** Number of connections, at least 1. */
   connections: number
   newSource: (connection: number) => BatchSource
   newMeter: (connection: number) => ReplyMeter
-  /** Each connection must be open within this time. */
+  /** Left out: a connection is open, and its load begins. */
+  newGreeter?: (() => Greeter) | undefined
+  /** Each connection must be open, and have greeted, within this time. */
   connectTimeoutMs: number
   /** The load fails when nothing at all is answered for so long. */
   stallMs: number
@@ -88,12 +109,16 @@ class RunningLoad implements Load {
 
   async open(): Promise<void> {
     const buffer = new Uint8Array(READ_BUFFER_BYTES)
-    for (let number = 0; number < this.options.connections; number++) {
-      this.#connections.push(new Connection(this, buffer, number))
-    }
-    this.#active = this.#connections.length
+    const { connections, newGreeter } = this.options
+    const atATime = newGreeter === undefined ? connections : GREETING_MAX
+    this.#active = connections
     try {
-      await Promise.all(this.#connections.map((connection) => connection.opened))
+      while (this.#connections.length < connections) {
+        const first = this.#connections.length
+        for (let number = first; number < Math.min(first + atATime, connections); number++)
+          this.#connections.push(new Connection(this, buffer, number))
+        await Promise.all(this.#connections.slice(first).map((connection) => connection.opened))
+      }
     } catch (error) {
       this.#end()
       throw error
@@ -147,27 +172,31 @@ class Connection {
   readonly #socket: Socket
   readonly #source: BatchSource
   readonly #meter: ReplyMeter
-  #state: 'opening' | 'idle' | 'waiting' | 'closed' = 'opening'
+  readonly #greeter: Greeter | undefined
+  #state: 'opening' | 'greeting' | 'idle' | 'waiting' | 'closed' = 'opening'
+  #failOpening: (message: string, cause?: Error) => void = () => {}
   #requests = 0
   #sentAt = 0
 
   constructor(load: RunningLoad, buffer: Uint8Array, number: number) {
-    const { host, port, connectTimeoutMs, newSource, newMeter } = load.options
+    const { host, port, tls, connectTimeoutMs, newSource, newMeter, newGreeter } = load.options
     this.#load = load
     this.#source = newSource(number)
     this.#meter = newMeter(number)
-    this.#socket = connect({
+    this.#greeter = newGreeter?.()
+    const options = {
       host,
       port,
       noDelay: true,
       onread: {
         buffer,
-        callback: (length) => {
+        callback: (length: number) => {
           this.#onReply(buffer, length)
           return true
         },
       },
-    })
+    }
+    this.#socket = tls === undefined ? connect(options) : connectTls({ ...tls, ...options })
     this.opened = new Promise((resolve, reject) => {
       const fail = (message: string, cause?: Error) => {
         clearTimeout(timer)
@@ -179,12 +208,22 @@ class Connection {
         () => fail(`accepted no connection in ${connectTimeoutMs} ms`),
         connectTimeoutMs,
       )
+      this.#failOpening = fail
       this.#socket.on('error', (error) => fail(`failed: ${error.message}`, error))
       this.#socket.on('close', () => fail(`closed a connection after ${load.answered} replies`))
-      this.#socket.once('connect', () => {
+      const onDone = () => {
         clearTimeout(timer)
         this.#state = 'idle'
         resolve()
+      }
+      this.#socket.once(tls === undefined ? 'connect' : 'secureConnect', () => {
+        if (this.#greeter === undefined) return onDone()
+        this.#state = 'greeting'
+        this.#greeter.begin({
+          onRequest: (bytes) => this.#socket.write(bytes),
+          onDone,
+          onFailure: (error) => fail(`let nobody in: ${error.message}`, error),
+        })
       })
     })
   }
@@ -210,6 +249,10 @@ class Connection {
 
   #onReply(bytes: Uint8Array, length: number): void {
     if (this.#state === 'closed') return
+    if (this.#state === 'greeting') {
+      this.#onGreeting(bytes, length)
+      return
+    }
     try {
       if (!this.#meter.take(bytes, length)) return
     } catch (error) {
@@ -222,9 +265,17 @@ class Connection {
     this.sendNext()
   }
 
+  #onGreeting(bytes: Uint8Array, length: number): void {
+    try {
+      this.#greeter?.take(bytes, length)
+    } catch (error) {
+      this.#failOpening(`let nobody in: ${messageOf(error)}`, error instanceof Error ? error : undefined)
+    }
+  }
+
   #onFailure(error: LoadError): void {
     if (this.#state === 'closed') return
-    const wasOpen = this.#state !== 'opening'
+    const wasOpen = this.#state !== 'opening' && this.#state !== 'greeting'
     this.close()
     if (wasOpen) this.#load.fail(error)
   }

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // ormuco-cache: all commands under one name. Loads the module of the one that is called, and none of the others;
-// each is the same command that its own program (start-server, cache-shell, cache-bench) runs.
+// each but users is the same command that its own program (start-server, cache-shell, cache-bench) runs.
 
 import { Command } from 'commander'
 import { PACKAGE_VERSION } from '../protocol/version.ts'
@@ -27,6 +27,11 @@ const SUBCOMMANDS: readonly Subcommand[] = [
     name: 'bench',
     summary: 'measure how many requests a server answers',
     load: async () => (await import('./cache-bench.ts')).benchCommand(),
+  },
+  {
+    name: 'users',
+    summary: 'add, list and remove the users of servers',
+    load: async () => (await import('./users.ts')).usersCommand(),
   },
 ]
 

@@ -26,6 +26,8 @@ export interface CollectedSettings {
   readonly log: Readonly<LogSettings>
   /** One line per setting: its name, its value, and the flag or variable it came from. */
   readonly report: readonly string[]
+  /** An error as it is, but a refused option by the name it was given under. */
+  blame(error: unknown): unknown
 }
 
 /** The flags as commander takes them, each with its variable and its default in the help. */
@@ -63,7 +65,12 @@ export function collectSettings(
   const resolved = completeOrBlame(settings, sources)
   const { logLevel: _level, logFormat: _format, ...options } = settings
   const { logLevel, logFormat } = resolved
-  return { options, log: { logLevel, logFormat }, report: reportLines(resolved, sources) }
+  return {
+    options,
+    log: { logLevel, logFormat },
+    report: reportLines(resolved, sources),
+    blame: (error) => blamed(error, sources),
+  }
 }
 
 function readFlags(flags: Readonly<Record<string, unknown>>): Found<Settings>[] {
@@ -94,10 +101,14 @@ function completeOrBlame(
   try {
     return complete(settings)
   } catch (error) {
-    const source = error instanceof OptionError ? sources.get(error.option) : undefined
-    if (!(error instanceof OptionError) || source === undefined) throw error
-    throw new OptionError(source.name, source.text, error.allowed)
+    throw blamed(error, sources)
   }
+}
+
+function blamed(error: unknown, sources: ReadonlyMap<string, Found<Settings>>): unknown {
+  const source = error instanceof OptionError ? sources.get(error.option) : undefined
+  if (!(error instanceof OptionError) || source === undefined) return error
+  return new OptionError(source.name, source.text, error.allowed)
 }
 
 function reportLines(settings: CompleteSettings, sources: ReadonlyMap<string, Found<Settings>>): string[] {
@@ -106,5 +117,6 @@ function reportLines(settings: CompleteSettings, sources: ReadonlyMap<string, Fo
     value: show(settings),
     source: sources.get(setting)?.name ?? 'default',
   }))
-  return rows.map(({ name, value, source }) => `${name.padEnd(17)} ${value.padEnd(21)} ${source}`)
+  const width = Math.max(...rows.map(({ name }) => name.length))
+  return rows.map(({ name, value, source }) => `${name.padEnd(width)}  ${value.padEnd(21)}  ${source}`)
 }

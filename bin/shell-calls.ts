@@ -5,6 +5,7 @@
 import { writeAcks } from '../client/acks.ts'
 import type { Version } from '../client/calls.ts'
 import { readVersion, scanPrefix, writeKey } from '../client/keys.ts'
+import type { Credentials } from '../protocol/authentication.ts'
 import { CacheError, ProtocolError } from '../protocol/errors.ts'
 import { BOOT_ID_BYTES, KEYS_PER_REQUEST_MAX } from '../protocol/limits.ts'
 import { type Condition, Opcode, Status, ValueFlags } from '../protocol/messages.ts'
@@ -259,6 +260,11 @@ export class ServerCalls {
         frameBytesMax: next('largest frame', () => reply.uint()),
       }
     })
+  }
+
+  /** Proves to be somebody, on this connection and on those that come after it. */
+  authenticate(credentials: Credentials): Promise<void> {
+    return this.#connection.authenticate(this.#deadline, credentials)
   }
 
   ping(): Promise<void> {

@@ -17,7 +17,11 @@ export interface CommandContext {
   readonly calls: ServerCalls
   /** Asks whoever sits there; undefined where nobody does, or where the answer was given by -y. */
   readonly confirm: ((question: string) => Promise<boolean>) | undefined
+  /** Asks for a password, which is not shown; gives undefined if there is none. Undefined where nobody can be asked. */
+  readonly askPassword: AskPassword | undefined
 }
+
+export type AskPassword = (question: string) => Promise<string | undefined>
 
 export type Run = (context: CommandContext) => Promise<Outcome>
 

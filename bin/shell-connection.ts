@@ -6,9 +6,11 @@
 // says that it may have been carried out.
 
 import { performance } from 'node:perf_hooks'
+import type { Credentials, CredentialsSource } from '../protocol/authentication.ts'
+import { errorText } from '../protocol/error-reply.ts'
 import { CacheError, type CacheErrorCode, errorFacts, ProtocolError } from '../protocol/errors.ts'
 import { FRAME_HEADER_BYTES } from '../protocol/limits.ts'
-import { type Dial, errorText, Link, type ServerHello } from '../protocol/link.ts'
+import { type Dial, Link, type ServerHello } from '../protocol/link.ts'
 import { FIRST_ERROR, Opcode, Status } from '../protocol/messages.ts'
 import type { Reader } from '../protocol/reader.ts'
 import { Writer } from '../protocol/writer.ts'
@@ -35,6 +37,8 @@ export interface ShellConnectionOptions {
   dial: Dial
   /** Whom the errors and the prompt name: the server that is connected, or tried. */
   server: () => string
+  /** Left out: whoever the server takes a stranger for. */
+  credentials?: CredentialsSource | undefined
   /** How many servers `dial` tries in turn. */
   serverCount: number
   /** To connect to one of them. */
@@ -86,6 +90,7 @@ export interface RawReplies {
 export class ShellConnection {
   readonly #options: ShellConnectionOptions
   readonly #dial: Dial
+  #credentials: CredentialsSource | undefined
   #link: Link
   #step = NOTHING
   #hello: ServerHello | undefined
@@ -93,6 +98,7 @@ export class ShellConnection {
 
   constructor(options: ShellConnectionOptions) {
     this.#options = options
+    this.#credentials = options.credentials
     this.#dial = tapped(options.dial, {
       onFrame: (direction, frame) => {
         options.tap.onFrame(direction, frame)
@@ -125,6 +131,23 @@ export class ShellConnection {
         const isLast = attempt >= this.#options.serverCount || deadline.leftMs === 0
         if (isLast || !(error instanceof CacheError)) throw error
       }
+    }
+  }
+
+  /**
+   * Connects anew, as somebody else. If no server takes them for that, everything is as before; the errors are those of
+   * `connect`.
+   */
+  async authenticate(deadline: Deadline, credentials: Credentials): Promise<void> {
+    const former = this.#credentials
+    this.#credentials = async () => credentials
+    this.#replaceLink()
+    try {
+      await this.connect(deadline)
+    } catch (error) {
+      this.#credentials = former
+      this.#replaceLink()
+      throw error
     }
   }
 
@@ -245,6 +268,7 @@ export class ShellConnection {
         dial: this.#dial,
         server,
         clientName: CLIENT_NAME,
+        credentials: this.#credentials,
         connectTimeoutMs: timeoutMs / serverCount,
         heartbeatMs: HEARTBEAT_MS,
         reconnect: RECONNECT,
@@ -264,8 +288,10 @@ export class ShellConnection {
           onStateChange()
         },
         onLost: (error) => {
-          this.#step.onLost(explained(error))
-          onStateChange()
+          this.#step.onLost(explained(error, this.#credentials !== undefined))
+          // Asking again, all the time, is of no use before somebody has typed another name or password.
+          if (link === this.#link && !error.retriable) this.#replaceLink()
+          else onStateChange()
         },
       },
     )
@@ -299,9 +325,14 @@ export class ShellConnection {
   }
 }
 
-/** Whoever answers with something that cannot even be a frame is no server of ours. */
-function explained(error: CacheError): CacheError {
+/** In words for whoever sits there. */
+function explained(error: CacheError, hasCredentials: boolean): CacheError {
   const { code, message, server, cause } = error
+  if (code === 'CACHE_UNAUTHENTICATED' && !hasCredentials)
+    return new CacheError(code, `${server}: who are you? ${HOW_TO_SAY}`, { server, cause })
+  // Whoever answers with something that cannot even be a frame is no server of ours.
   if (!(cause instanceof ProtocolError) || cause.status !== Status.FrameTooLarge) return error
   return new CacheError(code, `${message}; is the port that of a cache server?`, { server, cause })
 }
+
+const HOW_TO_SAY = 'type auth USER, or start cache-shell with --user USER --askpass'

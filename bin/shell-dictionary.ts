@@ -1,6 +1,7 @@
 // All commands by name, in any case: the shell's own, those of habit, and the help on them. For a name that nobody
 // knows it says which one was probably meant.
 
+import { auth } from './shell-auth.ts'
 import { type Run, type ShellCommand, shellCommands } from './shell-commands.ts'
 import { adviceCommands, habitCommands } from './shell-habits.ts'
 import { type CommandInput, MissingWord, UsageError } from './shell-input.ts'
@@ -17,7 +18,7 @@ const help: ShellCommand = {
   },
 }
 
-const own: readonly ShellCommand[] = [...shellCommands, help]
+const own: readonly ShellCommand[] = [...shellCommands, auth, help]
 const byName: ReadonlyMap<string, ShellCommand> = new Map(
   [...adviceCommands, ...habitCommands, ...own].map((command) => [command.name, command]),
 )

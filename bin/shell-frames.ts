@@ -70,8 +70,15 @@ const OPERANDS: Readonly<Record<Opcode, readonly [request: readonly string[], re
   [Opcode.Peers]: [[], ['peers']],
   [Opcode.Lag]: [[], ['peers']],
   [Opcode.ForgetPeer]: [['nodeId'], []],
+  [Opcode.Auth]: [['mechanism', 'clientFirst'], ['serverFirst']],
+  [Opcode.AuthProof]: [['clientFinal'], ['serverFinal', 'role']],
 }
 const ERROR_OPERANDS = ['text', 'retryAfterMs']
+
+/** Their operands help whoever wants to guess a password; and a trace is what people show to others. */
+const SECRETIVE: ReadonlySet<Opcode | undefined> = new Set([Opcode.Auth, Opcode.AuthProof])
+/** Of these, what is shown all the same. */
+const NO_SECRETS: ReadonlySet<string> = new Set(['mechanism', 'role', ...ERROR_OPERANDS])
 
 const opcodes: ReadonlyMap<number, Opcode> = new Map<number, Opcode>(
   Object.values(Opcode).map((opcode) => [opcode, opcode]),
@@ -93,7 +100,17 @@ export class FrameWords {
 
   /** One line on a frame, its length included. */
   describe(direction: Direction, frame: Uint8Array): string {
+    return this.#describe(direction, frame, this.note(direction, frame))
+  }
+
+  /** The same, and its bytes in lines below, but for those that are nobody's business. */
+  show(direction: Direction, frame: Uint8Array): [meaning: string, hex: string] {
     const opcode = this.note(direction, frame)
+    const hex = SECRETIVE.has(opcode) ? `   (${frame.length} bytes, not shown)` : hexLines(frame)
+    return [this.#describe(direction, frame, opcode), hex]
+  }
+
+  #describe(direction: Direction, frame: Uint8Array, opcode: Opcode | undefined): string {
     const reader = this.#reader
     try {
       reader.open(frame, FRAME_HEADER_BYTES, frame.length)
@@ -130,7 +147,12 @@ export class FrameWords {
 function requestText(reader: Reader, opcode: Opcode | undefined): string {
   const { head, id } = reader
   const names = opcode === undefined ? [] : OPERANDS[opcode][0]
-  return [opcodeNames.get(head) ?? `opcode ${head}`, `id=${id}`, ...operands(reader, names)].join(' ')
+  const isSecretive = SECRETIVE.has(opcode)
+  return [
+    opcodeNames.get(head) ?? `opcode ${head}`,
+    `id=${id}`,
+    ...operands(reader, names, isSecretive),
+  ].join(' ')
 }
 
 function replyText(reader: Reader, opcode: Opcode | undefined): string {
@@ -140,7 +162,7 @@ function replyText(reader: Reader, opcode: Opcode | undefined): string {
     id === PUSH_REQUEST_ID ? 'unasked' : opcode === undefined ? undefined : opcodeNames.get(opcode)
   const status = statusNames.get(head) ?? `status ${head}`
   const to = asked === undefined ? [] : [`(${asked})`]
-  return [status, `id=${id}`, ...to, ...operands(reader, names)].join(' ')
+  return [status, `id=${id}`, ...to, ...operands(reader, names, SECRETIVE.has(opcode))].join(' ')
 }
 
 /** A frame's bytes in hexadecimal, the first of a long one; in lines, each indented. */
@@ -158,7 +180,7 @@ function spaced(bytes: Buffer): string {
   return bytes.toString('hex').replace(/..(?=.)/g, '$& ')
 }
 
-function operands(reader: Reader, names: readonly string[]): string[] {
+function operands(reader: Reader, names: readonly string[], isSecretive: boolean): string[] {
   const texts: string[] = []
   let flags: number | undefined
   try {
@@ -168,7 +190,7 @@ function operands(reader: Reader, names: readonly string[]): string[] {
       const at = reader.at
       const text = name === 'value' && flags !== undefined ? valueText(reader, flags) : itemText(reader)
       if (name === 'flags') flags = Number(text)
-      texts.push(`${name}=${cut(text)}`)
+      texts.push(`${name}=${isSecretive && !NO_SECRETS.has(name) ? '(not shown)' : cut(text)}`)
       if (reader.at === at) break
     }
     reader.close()

@@ -183,7 +183,6 @@ const ONE_VALUE = 'a value is any JSON, read and written as a whole: set KEY '
 
 /** What has no counterpart, and what to do instead. */
 const ADVICE: readonly (readonly [names: string, advice: string])[] = [
-  ['auth', 'this server does not ask who you are yet; nothing was sent'],
   [
     'replicaof slaveof',
     'every server takes writes; they find each other by start-server --peers; peers lists them',

@@ -15,6 +15,7 @@ import {
 } from 'node:fs'
 import { homedir } from 'node:os'
 import { dirname, isAbsolute, join } from 'node:path'
+import { LineInput, UsageError } from './shell-input.ts'
 
 /** Lines that are kept; the file may grow to twice that until the next shell starts. */
 export const HISTORY_LINES_MAX = 1000
@@ -34,7 +35,18 @@ export function historyPath(environment: Environment): string {
 
 /** Whether a line may hold a password, and so must not be remembered. */
 export function isSecret(line: string): boolean {
-  return /^\s*auth\b/i.test(line) || /^\s*hello\b.*\bauth\b/i.test(line)
+  return commandIn(line) === 'auth' || /^\s*hello\b.*\bauth\b/i.test(line)
+}
+
+/** As the shell reads it: it may be quoted, and flags may stand before it. */
+function commandIn(line: string): string {
+  try {
+    return new LineInput(line).word('COMMAND').toLowerCase()
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error
+    // Nobody can say what that was meant to be.
+    return /\bauth\b/i.test(line) ? 'auth' : ''
+  }
 }
 
 export class History {

@@ -1,5 +1,6 @@
-// --trace: every frame, both ways, in hexadecimal with its meaning. Between the tap on the connection and a place to
-// print to. Sees all frames also while it is off, so that a reply's request is known when it is switched on.
+// --trace: every frame, both ways, in hexadecimal with its meaning, but for what proves who somebody is. Between the tap
+// on the connection and a place to print to. Sees all frames also while it is off, so that a reply's request is known
+// when it is switched on.
 
 import { FrameWords, hexLines } from './shell-frames.ts'
 import { printable } from './shell-render.ts'
@@ -23,8 +24,8 @@ export class Trace implements Tap {
       this.#words.note(direction, frame)
       return
     }
-    const meaning = this.#words.describe(direction, frame)
-    this.#print(`${ARROWS[direction]} ${printable(meaning)}\n${hexLines(frame)}\n`)
+    const [meaning, hex] = this.#words.show(direction, frame)
+    this.#print(`${ARROWS[direction]} ${printable(meaning)}\n${hex}\n`)
   }
 
   onOther(direction: Direction, bytes: Uint8Array): void {

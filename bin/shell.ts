@@ -3,7 +3,7 @@
 // nothing a user can type, and nothing a server can answer, ends the shell.
 
 import { ServerCalls } from './shell-calls.ts'
-import type { Run } from './shell-commands.ts'
+import type { AskPassword, Run } from './shell-commands.ts'
 import { Deadline, type ShellConnection } from './shell-connection.ts'
 import { readCommand } from './shell-dictionary.ts'
 import type { CommandFlag, CommandInput } from './shell-input.ts'
@@ -24,6 +24,8 @@ export interface ShellOptions {
   writeError(text: string): Promise<void>
   /** Whether to go on with what cannot be undone; undefined: nobody can be asked. */
   confirm: ((question: string) => Promise<boolean>) | undefined
+  /** Asks for a password without showing it; undefined: nobody can be asked. */
+  askPassword: AskPassword | undefined
 }
 
 /** A command that was read without fault; may run more than once. */
@@ -69,7 +71,11 @@ export class Shell {
   async execute({ run, flags }: PreparedCommand, signal: AbortSignal): Promise<Outcome> {
     const { connection, timeoutMs, trace } = this.#options
     const deadline = new Deadline(timeoutMs, signal)
-    const context = { calls: new ServerCalls(connection, deadline), confirm: this.#confirm(flags, deadline) }
+    const context = {
+      calls: new ServerCalls(connection, deadline),
+      confirm: this.#confirm(flags, deadline),
+      askPassword: inGoodTime(this.#options.askPassword, deadline),
+    }
     const style = this.#style(flags)
     const wasTracing = trace.isOn
     trace.isOn ||= flags.has('--trace')
@@ -93,18 +99,25 @@ export class Shell {
 
   #confirm(flags: ReadonlySet<CommandFlag>, deadline: Deadline) {
     const { confirm } = this.#options
-    if (confirm === undefined || flags.has('-y') || flags.has('--yes')) return undefined
-    return async (question: string) => {
-      const isYes = await confirm(question)
-      // People may take longer than servers.
-      deadline.renew()
-      return isYes
-    }
+    return flags.has('-y') || flags.has('--yes') ? undefined : inGoodTime(confirm, deadline)
   }
 
   async #show(outcome: Outcome, style: Style): Promise<void> {
     const { write, writeError } = this.#options
     const isError = outcome.kind === 'error' && style.form !== 'json'
     for await (const text of render(outcome, style)) await (isError ? writeError(text) : write(text))
+  }
+}
+
+/** People may take longer than servers: the command's time begins anew when they have answered. */
+function inGoodTime<Answer>(
+  ask: ((question: string) => Promise<Answer>) | undefined,
+  deadline: Deadline,
+): ((question: string) => Promise<Answer>) | undefined {
+  if (ask === undefined) return undefined
+  return async (question) => {
+    const answer = await ask(question)
+    deadline.renew()
+    return answer
   }
 }

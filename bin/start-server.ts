@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 // start-server: one cache server as a process. Puts settings, logger and server together and gives them the
 // manners of a service: the ready line alone on standard output, logs on standard error, SIGTERM and SIGINT drain,
-// and every way to end has its exit code: 0 drained, 1 could not run, 2 a bad option, 130 or 143 on a second signal.
+// SIGHUP reads certificates and users anew, and every way to end has its exit code: 0 drained, 1 could not run, 2 a bad
+// option, 130 or 143 on a second signal.
 
 import { constants } from 'node:os'
 import { Command } from 'commander'
@@ -10,7 +11,12 @@ import { hostPort } from '../protocol/notation.ts'
 import { PACKAGE_VERSION } from '../protocol/version.ts'
 import { readDotEnv } from '../server/environment.ts'
 import { isLoopback } from '../server/loopback.ts'
-import { OptionError, type ResolvedServerOptions, resolveOptions } from '../server/options.ts'
+import {
+  missingProtection,
+  OptionError,
+  type ResolvedServerOptions,
+  resolveOptions,
+} from '../server/options.ts'
 import { OrmucoCacheServer } from '../server/server.ts'
 import { createLogger } from './logger.ts'
 import { patchedRelease } from './node-version.ts'
@@ -46,7 +52,7 @@ export function startServerCommand(): Command {
 
 async function startServer(flags: Flags): Promise<void> {
   const warnings: [fields: object, phrase: string][] = []
-  const { options, log, report } = collectOrRefuse(flags, (...warning) => warnings.push(warning))
+  const { options, log, report, blame } = collectOrRefuse(flags, (...warning) => warnings.push(warning))
   const logger = createLogger(log.logLevel, log.logFormat)
   for (const [fields, phrase] of warnings) logger.warn(fields, phrase)
   if (flags.printConfig) {
@@ -59,7 +65,8 @@ async function startServer(flags: Flags): Promise<void> {
   exitOnUncaught(logger)
   // Whoever started the process may read the ready line and then stop listening.
   process.stdout.on('error', () => {})
-  const server = new OrmucoCacheServer({ ...options, logger })
+  const server = orRefuse(() => new OrmucoCacheServer({ ...options, logger }), blame)
+  reloadOnSignal(server, resolved, blame, logger)
   const starting = server.start()
   drainOnSignal(() => starting.then(() => server.close()), logger)
   try {
@@ -72,16 +79,24 @@ async function startServer(flags: Flags): Promise<void> {
 }
 
 function collectOrRefuse(flags: Flags, warn: (fields: object, phrase: string) => void): CollectedSettings {
+  return orRefuse(() => collectSettings(flags, process.env, readDotEnv(process.cwd()), warn))
+}
+
+/** What cannot be is one line. */
+function orRefuse<T>(make: () => T, blame: (error: unknown) => unknown = (error) => error): T {
   try {
-    return collectSettings(flags, process.env, readDotEnv(process.cwd()), warn)
+    return make()
   } catch (error) {
-    if (error instanceof OptionError) throw new CommandFailure(ExitCode.Usage, error.message)
-    throw error
+    const blamed = blame(error)
+    if (blamed instanceof OptionError) throw new CommandFailure(ExitCode.Usage, blamed.message)
+    throw blamed
   }
 }
 
-function warnAboutRisks({ host }: ResolvedServerOptions, logger: Logger): void {
-  if (!isLoopback(host)) logger.warn({ host }, 'listening without authentication and TLS')
+function warnAboutRisks(resolved: ResolvedServerOptions, logger: Logger): void {
+  const { host } = resolved
+  const missing = missingProtection(resolved)
+  if (missing !== '' && !isLoopback(host)) logger.warn({ host }, `listening without ${missing}`)
   const node = process.versions.node
   const patched = patchedRelease(node)
   if (patched !== undefined) logger.warn({ node, patched }, 'this Node.js has a known hash flooding hole')
@@ -116,6 +131,27 @@ function drainOnSignal(drain: () => Promise<void>, logger: Logger): void {
   }
   process.on('SIGTERM', onSignal)
   process.on('SIGINT', onSignal)
+}
+
+/** Where no file is read SIGHUP ends the process, as always: nobody wants a server that outlives its terminal. */
+function reloadOnSignal(
+  server: OrmucoCacheServer,
+  resolved: ResolvedServerOptions,
+  blame: (error: unknown) => unknown,
+  logger: Logger,
+): void {
+  const { tlsCert, authFile, clusterSecretFile } = resolved
+  if (tlsCert === '' && authFile === '' && clusterSecretFile === '') return
+  process.on('SIGHUP', () => {
+    try {
+      server.reload()
+    } catch (error) {
+      const blamed = blame(error)
+      // What somebody wrote wrong is one line; only a mistake in here has a place in the source.
+      const facts = blamed instanceof OptionError ? { why: blamed.message } : { error }
+      logger.error(facts, 'not reloaded, all is as it was')
+    }
+  })
 }
 
 function whyNotListening(error: unknown, { host, port }: ResolvedServerOptions): string {

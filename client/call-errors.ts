@@ -1,7 +1,8 @@
 // The errors that calls end with, each saying who and how much. Made here so that requests.ts can be about when.
 
+import { errorText } from '../protocol/error-reply.ts'
 import { CacheError, errorFacts } from '../protocol/errors.ts'
-import { errorText, type ServerHello } from '../protocol/link.ts'
+import type { ServerHello } from '../protocol/link.ts'
 import { Status } from '../protocol/messages.ts'
 import type { Reader } from '../protocol/reader.ts'
 
@@ -48,6 +49,16 @@ export function timeoutError(
     key,
     cause,
   })
+}
+
+/** No connection in time. A server that does not let this client in is no matter of time: then its reason is the error. */
+export function lateError(
+  server: string,
+  key: string | undefined,
+  cause: CacheError | undefined,
+): CacheError {
+  if (cause?.code === 'CACHE_UNAUTHENTICATED' || cause?.code === 'CACHE_FORBIDDEN') return cause
+  return timeoutError(server, key, 'no connection', cause)
 }
 
 /** What an error reply says. */

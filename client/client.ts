@@ -32,7 +32,7 @@ import {
   ttlMsOf,
 } from './calls.ts'
 import { conditionOf } from './conditions.ts'
-import { dialTcp, nameOf } from './dial.ts'
+import { dialTcp, nameOf, type ServerAddress } from './dial.ts'
 import { type ClientCounters, type Ends, makeEnds, newCounters, pingEnd, statsEnd } from './ends.ts'
 import { writeKey } from './keys.ts'
 import { ManyKeys } from './many.ts'
@@ -89,21 +89,16 @@ export class OrmucoCacheClient extends EventEmitter<ClientEvents> implements Asy
     this.#counters = newCounters()
     this.#server = this.mode === 'standalone' ? 'standalone' : servers.map(nameOf).join(', ')
     this.#standalone = this.mode === 'standalone' ? new Standalone(this.#options.standalone) : undefined
-    const dial =
-      this.#standalone?.dial ??
-      dialTcp(servers, (server) => {
-        this.#server = nameOf(server)
-      })
+    const onServer = (server: ServerAddress) => {
+      this.#server = nameOf(server)
+    }
     this.#requests = new Requests(
       {
-        dial,
+        ...this.#options,
+        dial: this.#standalone?.dial ?? dialTcp(servers, onServer, this.#options.tls),
         server: () => this.#server,
+        serverCount: servers.length,
         clientName: this.#options.name,
-        timeoutMs: this.#options.timeoutMs,
-        connectTimeoutMs: this.#options.connectTimeoutMs,
-        heartbeatMs: this.#options.heartbeatMs,
-        reconnect: this.#options.reconnect,
-        queueBytesMax: this.#options.queueBytesMax,
       },
       {
         onUnavailable: (error) => this.#onUnavailable(error),
@@ -116,7 +111,10 @@ export class OrmucoCacheClient extends EventEmitter<ClientEvents> implements Asy
     this.#many = new ManyKeys(this.#requests, this.#ends, this.#counters, this.#options.keyPrefix)
   }
 
-  /** Optional check at start-up: resolves when connected, rejects with a CacheError if that fails within the deadline. */
+  /**
+   * Optional check at start-up: resolves when connected, rejects with a CacheError if that fails within the deadline; at
+   * once, with CACHE_UNAUTHENTICATED, if the servers do not let this client in.
+   */
   async connect(options?: CallOptions): Promise<this> {
     if (options !== undefined) checkCallOptions(options, callOptionNames)
     await this.#call(pingEnd, CHANGE, options, Opcode.Ping)

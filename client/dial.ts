@@ -1,5 +1,9 @@
-// The way to a server over TCP, as a Link dials it.
+// The way to a server over TCP or TLS, as a Link dials it.
+//
+// What is needed for TLS is loaded at the first dial with it: node:tls makes starting noticeably slower, and most
+// clients do without.
 
+import type { ConnectionOptions } from 'node:tls'
 import type { Dial } from '../protocol/link.ts'
 import { ReadBuffer } from '../protocol/read-buffer.ts'
 import { dialSocket } from '../protocol/socket-transport.ts'
@@ -17,9 +21,15 @@ export interface ServerAddress {
 
 /**
  * Dials the servers in turn: the next one each time, since whoever dials again has lost the last one, or got no answer
- * from it. `onServer` hears which is tried.
+ * from it. `onServer` hears which is tried. `tls`: with TLS, as `tls.connect` takes it; host, port, and unless given the
+ * server's name are those of each server.
  */
-export function dialTcp(servers: readonly ServerAddress[], onServer: (server: ServerAddress) => void): Dial {
+export function dialTcp(
+  servers: readonly ServerAddress[],
+  onServer: (server: ServerAddress) => void,
+  tls?: ConnectionOptions,
+): Dial {
+  const secure = tls === undefined ? undefined : tlsDialer(tls)
   let turn = 0
   return (onTransport, onFailure) => {
     const server = servers[turn++ % servers.length] as ServerAddress
@@ -32,18 +42,34 @@ export function dialTcp(servers: readonly ServerAddress[], onServer: (server: Se
       autoSelectFamily: true,
       autoSelectFamilyAttemptTimeout: ADDRESS_ATTEMPT_TIMEOUT_MS,
     }
-    const { socket, transport } = dialSocket(options, buffer)
-    const fail = (error: Error) => onFailure(explained(error))
-    socket.once('error', fail)
-    socket.once('connect', () => {
-      socket.off('error', fail)
-      onTransport(transport())
-    })
+    const events = { onTransport, onFailure: (error: Error) => onFailure(explained(error)) }
+    if (secure === undefined) return dialSocket(options, buffer, events)
+    return secure(options, buffer, events)
+  }
+}
+
+/** As `dialSocket`, with TLS. Certificates are read once: a Link dials as often as it must. */
+function tlsDialer(tls: ConnectionOptions): typeof dialSocket {
+  let prepared: Promise<typeof dialSocket> | undefined
+  const prepare = async (): Promise<typeof dialSocket> => {
+    const { dialingContext, dialTls } = await import('../protocol/tls-dial.ts')
+    const shared = { ...tls, secureContext: dialingContext(tls) }
+    return (options, buffer, events) => dialTls(options, shared, buffer, events)
+  }
+  return (options, buffer, events) => {
+    let isGivenUp = false
+    let giveUp = () => {}
+    prepared ??= prepare()
+    prepared
+      .then((dial) => {
+        if (!isGivenUp) giveUp = dial(options, buffer, events)
+      })
+      .catch((error: unknown) => {
+        if (!isGivenUp) events.onFailure(error instanceof Error ? error : new Error(String(error)))
+      })
     return () => {
-      // A socket that is destroyed while it connects may still report an error.
-      socket.off('error', fail)
-      socket.on('error', () => {})
-      socket.destroy()
+      isGivenUp = true
+      giveUp()
     }
   }
 }

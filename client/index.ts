@@ -1,5 +1,6 @@
 // What `ormuco-cache` gives.
 
+export type { Credentials, CredentialsSource } from '../protocol/authentication.ts'
 export { CacheError, type CacheErrorCode } from '../protocol/errors.ts'
 export type { AcksWanted } from './acks.ts'
 export type {

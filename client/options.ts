@@ -1,11 +1,20 @@
-// What a client can be told, with defaults and their reasons, and the one validation. Reads SERVERS, SERVER_HOST and
-// SERVER_PORT (from the environment, then from .env) only where the constructor names no servers.
+// What a client can be told, with defaults and their reasons, and the one validation. Reads variables (from the
+// environment, then from .env) only where the constructor names no servers: SERVERS, SERVER_HOST and SERVER_PORT, and
+// where these name some, those of access.ts, for what the constructor leaves open.
 
 import { readFileSync } from 'node:fs'
 import { isIPv6 } from 'node:net'
 import { parseEnv } from 'node:util'
 import { CLIENT_NAME_BYTES_MAX, DEFAULT_PORT, KEY_BYTES_MAX, TTL_MS_MAX } from '../protocol/limits.ts'
 import { hostPort } from '../protocol/notation.ts'
+import {
+  type Access,
+  type AccessOptions,
+  accessOf,
+  accessOptionNames,
+  credentialsFrom,
+  tlsFrom,
+} from './access.ts'
 import type { ServerAddress } from './dial.ts'
 
 /** What a call does when the cache cannot serve it: 'ignore' = a miss, or outcome 'unavailable'; 'throw' = reject. */
@@ -23,7 +32,7 @@ export interface StandaloneOptions {
   renewOnHit?: boolean
 }
 
-export interface ClientOptions {
+export interface ClientOptions extends AccessOptions {
   /** `host:port`, several with commas or as a list, tried in turn. Left out and not in the environment: stand-alone. */
   servers?: string | readonly string[]
   /** A call's total time, waiting for a connection included, in ms. Default 250: past that a user notices. */
@@ -47,7 +56,7 @@ export interface ClientOptions {
   standalone?: StandaloneOptions
 }
 
-export interface ResolvedClientOptions {
+export interface ResolvedClientOptions extends Access {
   /** Empty: stand-alone. */
   servers: readonly ServerAddress[]
   timeoutMs: number
@@ -84,6 +93,7 @@ const OPTIONS = new Set<string>([
   'name',
   'logger',
   'standalone',
+  ...accessOptionNames,
 ])
 const RECONNECT_OPTIONS = new Set<string>(['minMs', 'maxMs'])
 const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const
@@ -110,8 +120,11 @@ export function resolveClientOptions(
   const logger = options.logger ?? console
   if (LOG_LEVELS.some((level) => typeof logger[level] !== 'function'))
     throw new TypeError(`logger: an object with the functions ${LOG_LEVELS.join(', ')} is needed`)
+  const dotEnv = 'servers' in options ? {} : readDotEnv()
+  const servers = serversOf(options, environment, dotEnv, logger)
   return {
-    servers: serversOf(options, environment, logger),
+    servers,
+    ...resolvedAccess(options, servers, environment, dotEnv),
     timeoutMs: positiveNumber('timeoutMs', options.timeoutMs ?? DEFAULTS.timeoutMs),
     connectTimeoutMs: positiveNumber(
       'connectTimeoutMs',
@@ -166,7 +179,12 @@ function standaloneOf(options: StandaloneOptions): StandaloneOptions {
 
 type Warn = Pick<Console, 'warn'>
 
-function serversOf(options: ClientOptions, environment: Environment, logger: Warn): ServerAddress[] {
+function serversOf(
+  options: ClientOptions,
+  environment: Environment,
+  dotEnv: Environment,
+  logger: Warn,
+): ServerAddress[] {
   if ('servers' in options) {
     const servers: unknown = options.servers
     const list = typeof servers === 'string' ? servers.split(',') : (servers ?? [])
@@ -181,12 +199,34 @@ function serversOf(options: ClientOptions, environment: Environment, logger: War
       )
     return list.map((text) => parseServer('servers', text))
   }
-  const dotEnv = readDotEnv()
   return (
     serversFrom('environment', environment, dotEnv, logger) ??
     serversFrom('.env', dotEnv, environment, logger) ??
     []
   )
+}
+
+/** Variables speak for servers that variables name, and only where the constructor says nothing. */
+function resolvedAccess(
+  options: ClientOptions,
+  servers: readonly ServerAddress[],
+  environment: Environment,
+  dotEnv: Environment,
+): Access {
+  const given = accessOf(options)
+  if (servers.length === 0) {
+    const name = accessOptionNames.find((name) => options[name] !== undefined && options[name] !== false)
+    if (name !== undefined)
+      throw new TypeError(
+        `${name} is given and there are no servers: a stand-alone cache has nobody to prove it to`,
+      )
+    return given
+  }
+  if ('servers' in options) return given
+  return {
+    credentials: given.credentials ?? credentialsFrom(environment, dotEnv),
+    tls: options.tls === undefined ? tlsFrom(environment, dotEnv) : given.tls,
+  }
 }
 
 /** What `place` names; the port to its SERVER_HOST may stand in the other place. */

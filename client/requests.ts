@@ -16,6 +16,7 @@ import type { Writer } from '../protocol/writer.ts'
 import { type Call, stopListening } from './call.ts'
 import {
   closedError,
+  lateError,
   mayHaveActed,
   notConnectedError,
   queueFullError,
@@ -37,6 +38,8 @@ export interface RequestsEvents {
 }
 
 export interface RequestsOptions extends Omit<LinkOptions, 'random'> {
+  /** How many servers `dial` tries in turn. */
+  serverCount: number
   timeoutMs: number
   queueBytesMax: number
 }
@@ -249,7 +252,9 @@ export class Requests {
     this.#lastError = error
     this.#outbox.forgetBacklog()
     this.#failInFlight(error)
-    for (const call of this.#pending) if (call.failsFast) this.#failPending(call, error)
+    // Each server has been asked, and this one says that asking again is of no use.
+    const isFinal = !error.retriable && this.#link.failures >= this.#options.serverCount
+    for (const call of this.#pending) if (isFinal || call.failsFast) this.#failPending(call, error)
     if (this.#outageSinceMs === undefined) {
       this.#outageSinceMs = performance.now()
       this.#events.onUnavailable(error)
@@ -263,8 +268,7 @@ export class Requests {
     if (!isGrace) {
       const server = this.#options.server()
       for (const call of this.#pending)
-        if (call.deadlineMs <= nowMs)
-          this.#failPending(call, timeoutError(server, call.key, 'no connection', this.#lastError))
+        if (call.deadlineMs <= nowMs) this.#failPending(call, lateError(server, call.key, this.#lastError))
       for (const call of this.#ring.size === 0 ? [] : this.#ring.calls())
         if (call !== undefined && call.deadlineMs <= nowMs) {
           this.#ring.remove(call)

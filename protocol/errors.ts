@@ -76,13 +76,16 @@ export class CacheError extends Error {
   }
 }
 
-/** Bytes from the other end that break the contract: carries the status to answer with. */
+/** Bytes from the other end that break the contract, or cannot be served now: carries the status to answer with. */
 export class ProtocolError extends Error {
   override readonly name = 'ProtocolError'
   readonly status: Status
+  /** When asking again makes sense, in ms. */
+  readonly retryAfterMs: number | undefined
 
-  constructor(status: Status, message: string) {
+  constructor(status: Status, message: string, retryAfterMs?: number) {
     super(message)
     this.status = status
+    this.retryAfterMs = retryAfterMs
   }
 }

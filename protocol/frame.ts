@@ -66,6 +66,13 @@ export class FrameReader {
     for (const chunk of held) this.push(chunk)
   }
 
+  /** Forgets what is kept: nothing will be read any more. */
+  discard(): void {
+    this.#partial = NO_BYTES
+    this.#partialBytes = 0
+    this.#held = []
+  }
+
   #read(chunk: Uint8Array, length: number, view: DataView | undefined): void {
     let at = this.#partialBytes === 0 ? 0 : this.#continuePartial(chunk, length)
     while (length - at >= FRAME_HEADER_BYTES && !this.#stopped) {

@@ -1,18 +1,21 @@
 // A link: a dialed transport that is kept alive. It dials, says HELLO, notices when the other end is gone, and dials
 // again, until it is closed.
 //
-// Between a way to dial and an owner who sends requests and reads replies. It speaks HELLO and PING itself, under one
-// request id of its own; every other reply goes to the owner. It keeps no queue and resends nothing.
+// Between a way to dial and an owner who sends requests and reads replies. It speaks HELLO, PING and, by authentication.ts,
+// AUTH itself, under one request id of its own; every other reply goes to the owner. It keeps no queue, resends nothing.
 //
-//              ┌───────────────(lost, refused, silent: backoff)───────────────┐
-//   idle ──> dialing ──> greeting ──(HELLO answered)──> ready ──(lost)──> waiting ──> dialing …
-//     └──────────────── close(), destroy() from any state ────────────────> closed
+//              ┌──────────────────────(lost, refused, silent: backoff)───────────────────────┐
+//   idle ──> dialing ──> greeting ──(HELLO answered)──> authenticating ──> ready ──(lost)──> waiting ──> dialing …
+//     │                     └────────────(without credentials)───────────────^
+//     └───────────────────────── close(), destroy() from any state ──────────────────────> closed
 //
 // A transport belongs to one generation: what a former one still delivers is not listened to. The backoff starts anew
-// with the first answer, not with the connection: a server that accepts and then hangs up is not hammered.
+// when it is ready, not with the connection: a server that accepts and then says no, or hangs up, is not hammered.
 
+import { Authentication, AuthenticationError, type CredentialsSource, refusal } from './authentication.ts'
 import { type BackoffOptions, backoffMs } from './backoff.ts'
-import { CacheError, errorFacts, ProtocolError } from './errors.ts'
+import { errorText } from './error-reply.ts'
+import { CacheError, type CacheErrorCode, errorFacts, ProtocolError } from './errors.ts'
 import { FrameReader } from './frame.ts'
 import {
   FRAME_OVERHEAD_BYTES_MAX,
@@ -54,6 +57,9 @@ export interface LinkOptions {
   /** Whom the errors name. */
   server: () => string
   clientName: string
+  /** Left out: nothing is proved, and a server that wants it is not used. Given: each server has to know them. */
+  credentials?: CredentialsSource | undefined
+  /** For one attempt, up to ready. */
   connectTimeoutMs: number
   /** Silence after which a PING is sent; after three times that without a byte the connection counts as dead. */
   heartbeatMs: number
@@ -75,18 +81,29 @@ export interface LinkEvents {
 }
 
 const SILENT_BEATS_MAX = 3
-/** Until HELLO is answered replies are short. */
+/** Until it is ready replies are short. */
 const GREETING_FRAME_BYTES_MAX = 64 * 1024
 /** Whatever HELLO says, no reply is longer than the largest value any server can be configured for. */
 const REPLY_FRAME_BYTES_MAX = VALUE_BYTES_MAX_CEILING + FRAME_OVERHEAD_BYTES_MAX
 
+export type LinkState = 'idle' | 'dialing' | 'greeting' | 'authenticating' | 'ready' | 'waiting' | 'closed'
+
+/** Why a connection is of no use, as far as errors tell it. */
+interface Verdict {
+  readonly code: CacheErrorCode
+  readonly retriable: boolean
+}
+const UNREACHABLE: Verdict = { code: 'CACHE_UNAVAILABLE', retriable: true }
+
 export class Link {
   readonly #options: LinkOptions
   readonly #events: LinkEvents
+  readonly #authentication: Authentication | undefined
   readonly #writer = new Writer(512)
   readonly #reader = new Reader()
-  #state: 'idle' | 'dialing' | 'greeting' | 'ready' | 'waiting' | 'closed' = 'idle'
+  #state: LinkState = 'idle'
   #frames: FrameReader
+  #hello: ServerHello | undefined
   #transport: Transport | undefined
   #cancelDial: (() => void) | undefined
   #timer: NodeJS.Timeout | undefined
@@ -101,13 +118,20 @@ export class Link {
     this.#options = options
     this.#events = events
     this.#frames = this.#newFrames()
+    const { credentials } = options
+    if (credentials === undefined) return
+    this.#authentication = new Authentication(credentials, {
+      onRequest: (opcode, operands) => this.#request(opcode, operands),
+      onDone: () => this.#ready(),
+      onFailure: (error) => this.#lost(this.#generation, error.message, error.cause, error),
+    })
   }
 
-  get state(): 'idle' | 'dialing' | 'greeting' | 'ready' | 'waiting' | 'closed' {
+  get state(): LinkState {
     return this.#state
   }
 
-  /** Failed attempts since the last answer: above 0 there is an outage. */
+  /** Failed attempts since it was ready: above 0 there is an outage. */
   get failures(): number {
     return this.#failures
   }
@@ -151,9 +175,7 @@ export class Link {
 
   #dial(): void {
     const generation = this.#leave('dialing')
-    this.#timer = setTimeout(() => {
-      this.#lost(generation, `no connection within ${this.#options.connectTimeoutMs} ms`)
-    }, this.#options.connectTimeoutMs)
+    this.#timer = setTimeout(() => this.#onLate(generation), this.#options.connectTimeoutMs)
     this.#cancelDial = this.#options.dial(
       (transport) => {
         if (generation !== this.#generation) transport.destroy()
@@ -169,25 +191,30 @@ export class Link {
     this.#transport = transport
     this.#frames = this.#newFrames()
     this.#draining = false
+    this.#heardBytes = false
     transport.open({
       onChunk: (chunk) => {
         if (generation === this.#generation) this.#onChunk(generation, chunk)
       },
       onDrain: () => {},
-      onClose: (error) => this.#lost(generation, error?.message ?? 'the server closed the connection', error),
+      onClose: (error) => this.#lost(generation, error?.message ?? this.#whyClosed(), error),
     })
-    const writer = this.#writer
-    writer.at = 0
-    writer.reserve(64 + this.#options.clientName.length * 3)
-    const start = writer.beginFrame(6)
-    writer.int(Opcode.Hello)
-    writer.int(LINK_REQUEST_ID)
-    writer.int(PROTOCOL_VERSION_MIN)
-    writer.int(PROTOCOL_VERSION_MAX)
-    writer.int(Capability.None)
-    writer.string(this.#options.clientName)
-    writer.endFrame(start)
-    this.#send()
+    const versions = [PROTOCOL_VERSION_MIN, PROTOCOL_VERSION_MAX]
+    this.#request(Opcode.Hello, [...versions, Capability.None, this.#options.clientName])
+  }
+
+  #whyClosed(): string {
+    const isUnheard = this.#state === 'greeting' && !this.#heardBytes
+    const hint = ' before it said anything: TLS at one end only, or a certificate that it does not accept?'
+    return `the server closed the connection${isUnheard ? hint : ''}`
+  }
+
+  /** An attempt has taken its whole time. */
+  #onLate(generation: number): void {
+    const { connectTimeoutMs } = this.#options
+    const error =
+      this.#state === 'authenticating' ? this.#authentication?.lateError(connectTimeoutMs) : undefined
+    this.#lost(generation, error?.message ?? `no connection within ${connectTimeoutMs} ms`, undefined, error)
   }
 
   #onChunk(generation: number, chunk: Uint8Array): void {
@@ -195,8 +222,10 @@ export class Link {
     try {
       this.#frames.push(chunk)
     } catch (error) {
-      if (!(error instanceof ProtocolError)) throw error
-      this.#lost(generation, `not understood: ${error.message}`, error)
+      if (error instanceof AuthenticationError) this.#lost(generation, error.message, error.cause, error)
+      else if (error instanceof ProtocolError)
+        this.#lost(generation, `not understood: ${error.message}`, error)
+      else throw error
       return
     }
     if (generation !== this.#generation) return
@@ -217,13 +246,33 @@ export class Link {
   }
 
   #onOwnReply(reply: Reader): void {
-    if (this.#state !== 'greeting') return
+    if (this.#state === 'authenticating') this.#authentication?.onReply(reply)
+    else if (this.#state === 'greeting') this.#onHello(reply)
+  }
+
+  #onHello(reply: Reader): void {
+    if (reply.head === Status.Unauthenticated || reply.head === Status.Forbidden) throw refusal(reply)
     if (reply.head !== Status.Ok)
       throw new ProtocolError(
         Status.Malformed,
         `HELLO was refused with status ${reply.head}: ${errorText(reply)}`,
       )
     const hello = readHello(reply)
+    this.#hello = hello
+    const isDemanded = (hello.capabilities & Capability.Authentication) !== 0
+    if (this.#authentication !== undefined) {
+      this.#state = 'authenticating'
+      this.#authentication.begin(isDemanded ? 'demanded' : 'offered')
+    } else if (!isDemanded) this.#ready()
+    else
+      throw new AuthenticationError(
+        'the server demands authentication: give the options username and password, or credentials',
+      )
+  }
+
+  #ready(): void {
+    const hello = this.#hello
+    if (hello === undefined) return
     if (this.#timer !== undefined) clearTimeout(this.#timer)
     this.#timer = undefined
     this.#failures = 0
@@ -239,6 +288,7 @@ export class Link {
   /** Pushes that this version does not know are ignored. An error push is the server's last word. */
   #onPush(push: Reader): void {
     if (push.head === Status.ShuttingDown) this.#draining = true
+    else if (push.head === Status.Unauthenticated) throw refusal(push)
     else if (errorFacts(push.head).closes)
       throw new ProtocolError(
         Status.Malformed,
@@ -272,20 +322,28 @@ export class Link {
       )
       return
     }
+    this.#request(Opcode.Ping, [])
+  }
+
+  /** Sends a request of its own. */
+  #request(opcode: Opcode, operands: readonly (number | string | Uint8Array)[]): void {
     const writer = this.#writer
     writer.at = 0
-    const start = writer.beginFrame(2)
-    writer.int(Opcode.Ping)
+    writer.reserve(64)
+    const start = writer.beginFrame(2 + operands.length)
+    writer.int(opcode)
     writer.int(LINK_REQUEST_ID)
+    for (const operand of operands) {
+      writer.reserve(64 + (typeof operand === 'number' ? 0 : operand.length * 3))
+      if (typeof operand === 'number') writer.int(operand)
+      else if (typeof operand === 'string') writer.string(operand)
+      else writer.binary(operand, 0, operand.length)
+    }
     writer.endFrame(start)
-    this.#send()
+    this.#transport?.write(Buffer.from(writer.bytes.subarray(0, writer.at)))
   }
 
-  #send(): void {
-    this.#transport?.write(Buffer.from(this.#writer.bytes.subarray(0, this.#writer.at)))
-  }
-
-  #lost(generation: number, why: string, cause?: Error): void {
+  #lost(generation: number, why: string, cause?: unknown, { code, retriable }: Verdict = UNREACHABLE): void {
     if (generation !== this.#generation || this.#state === 'closed') return
     const transport = this.#transport
     this.#leave('waiting')
@@ -293,9 +351,7 @@ export class Link {
     const server = this.#options.server()
     // Before anybody hears of it: whatever they do then, the link goes on, unless they close it.
     this.#waitAndDial(this.#failures++)
-    this.#events.onLost(
-      new CacheError('CACHE_UNAVAILABLE', `${server}: ${why}`, { retriable: true, server, cause }),
-    )
+    this.#events.onLost(new CacheError(code, `${server}: ${why}`, { retriable, server, cause }))
   }
 
   #waitAndDial(attempt: number): void {
@@ -316,6 +372,8 @@ export class Link {
     this.#timer = undefined
     this.#heartbeat = undefined
     this.#transport = undefined
+    this.#hello = undefined
+    this.#authentication?.cancel()
     const cancel = this.#cancelDial
     this.#cancelDial = undefined
     this.#generation++
@@ -344,9 +402,4 @@ function readHello(reply: Reader): ServerHello {
   reply.required('largest frame')
   const frameBytesMax = reply.uint()
   return { version, capabilities, serverVersion, nodeId, region, cluster, valueBytesMax, frameBytesMax }
-}
-
-/** The text of an error reply; cut, since it may come from anybody. */
-export function errorText(reply: Reader): string {
-  return reply.optional() ? reply.string().slice(0, 500) : '(no text)'
 }

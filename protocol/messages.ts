@@ -43,6 +43,10 @@ export const Opcode = {
   Lag: 18,
   /** node id → Ok, or Miss when there is no such member */
   ForgetPeer: 19,
+  /** mechanism, the client's first message → the server's first message; see scram.ts */
+  Auth: 20,
+  /** the client's final message → the server's final message, role */
+  AuthProof: 21,
 } as const
 export type Opcode = (typeof Opcode)[keyof typeof Opcode]
 
@@ -121,8 +125,12 @@ export type Condition = (typeof Condition)[keyof typeof Condition]
 /** GET's want operand, a bit set. */
 export const Want = { Meta: 1 } as const
 
-/** Capability bits of HELLO; unknown bits are ignored. None are given out yet. */
-export const Capability = { None: 0 } as const
+/** Capability bits of HELLO; unknown bits are ignored. */
+export const Capability = {
+  None: 0,
+  /** Of a server: this connection must authenticate before it may ask for anything. */
+  Authentication: 1,
+} as const
 
 /**
  * What the value bytes are. The server stores the byte and gives it back; of these it looks only at MessagePack,

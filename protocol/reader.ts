@@ -5,6 +5,7 @@
 // they lie. Whatever the bytes, the reader never reads past the end of its frame: it throws ProtocolError.
 // MessagePack: https://github.com/msgpack/msgpack/blob/master/spec.md
 
+import { isUtf8 } from 'node:buffer'
 import { ProtocolError } from './errors.ts'
 import { Status } from './messages.ts'
 
@@ -23,6 +24,13 @@ export interface ByteRange {
 
 export function emptyRange(): ByteRange {
   return { bytes: NO_BYTES, view: undefined, at: 0, length: 0 }
+}
+
+/** Whether the bytes are UTF-8, as those of a key must be. */
+export function isUtf8Text({ bytes, at, length }: ByteRange): boolean {
+  for (let i = 0; i < length; i++)
+    if ((bytes[at + i] as number) > 0x7f) return isUtf8(bytes.subarray(at, at + length))
+  return true
 }
 
 const NO_BYTES = Buffer.alloc(0)

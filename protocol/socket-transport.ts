@@ -1,17 +1,23 @@
-// A TCP (later TLS) socket as a transport. The one place that reads and writes sockets.
+// A TCP or TLS socket as a transport. The one place that reads and writes sockets.
 //
 // Node reads into a buffer of its own for every chunk, unless it is given one with `onread`. It can be given one for a
 // socket that dials, and for one made around a handle; not for one that a server accepts. So an accepted socket's
-// handle moves to a socket of ours (docs/adr/0005); where that cannot be, chunks come as 'data'.
+// handle moves to a socket of ours (docs/adr/0005); where that cannot be, and with TLS, chunks come as 'data'.
+//
+// Knows no certificates and does not load node:tls: that is for tls-dial.ts and the server.
 
 import { connect, Socket, type TcpSocketConnectOpts } from 'node:net'
+import type { TLSSocket } from 'node:tls'
 import type { ReadBuffer } from './read-buffer.ts'
+import { explainedTls } from './tls-errors.ts'
 import type { Transport, TransportEvents } from './transport.ts'
 
 declare module 'net' {
   /** What a socket reads and writes through; closed with it. */
   interface SocketHandle {
     useUserBuffer?(buffer: Uint8Array): void
+    /** The number of the descriptor; left out, or below 0, where the system has none. */
+    readonly fd?: number
   }
   interface Socket {
     _handle: SocketHandle | null | undefined
@@ -27,37 +33,39 @@ declare module 'net' {
 const LINGER_MS = 1000
 /** How long the other side may take nothing of what is still unsent then, in ms. */
 const END_IDLE_MS = 10_000
+/** What a TLS socket is given in one turn of the event loop counts as unsent from here on, in bytes. */
+const TURN_BYTES_MAX = 64 * 1024
 
 export class SocketTransport implements Transport {
   readonly remote: string
-  readonly #socket: Socket
+  protected readonly socket: Socket
   readonly #reading: Reading | undefined
 
   /** Takes the socket over: connected, nobody else reads or writes it. `reading`: where its chunks come, if not as 'data'. */
   constructor(socket: Socket, reading?: Reading) {
-    this.#socket = socket
+    this.socket = socket
     this.#reading = reading
     this.remote = `${socket.remoteAddress ?? '?'}:${socket.remotePort ?? '?'}`
     socket.setNoDelay(true)
   }
 
   get unsentBytes(): number {
-    return this.#socket.writableLength
+    return this.socket.writableLength
   }
 
   open(events: TransportEvents): void {
     let error: Error | undefined
-    if (this.#reading === undefined) this.#socket.on('data', events.onChunk)
+    if (this.#reading === undefined) this.socket.on('data', events.onChunk)
     else this.#reading.onChunk = events.onChunk
-    this.#socket.on('drain', events.onDrain)
-    this.#socket.on('error', (reason) => {
+    this.socket.on('drain', events.onDrain)
+    this.socket.on('error', (reason) => {
       error = reason
     })
-    this.#socket.on('close', () => events.onClose(error))
+    this.socket.on('close', () => events.onClose(error))
   }
 
   write(bytes: Uint8Array, onReleased?: () => void): boolean {
-    const socket = this.#socket
+    const { socket } = this
     if (onReleased === undefined) socket.write(bytes)
     else
       socket.write(bytes, () => {
@@ -69,15 +77,15 @@ export class SocketTransport implements Transport {
   }
 
   pause(): void {
-    this.#socket.pause()
+    this.socket.pause()
   }
 
   resume(): void {
-    this.#socket.resume()
+    this.socket.resume()
   }
 
   end(): void {
-    const socket = this.#socket
+    const { socket } = this
     if (socket.destroyed) return
     socket.setTimeout(END_IDLE_MS, () => socket.destroy())
     socket.end(() => {
@@ -92,8 +100,77 @@ export class SocketTransport implements Transport {
   }
 
   destroy(error?: Error): void {
-    this.#socket.destroy(error)
+    this.socket.destroy(error)
   }
+}
+
+/**
+ * The same over TLS. Node reports a write to such a socket as done one turn of the event loop later, even if the kernel
+ * took all of it; so what was written in this turn does not count as unsent yet, up to a bound.
+ */
+export class TlsTransport extends SocketTransport {
+  #turn = 0
+  #turnBytes = 0
+  /** Somebody may have seen that bytes are unsent, and wait for the drain. */
+  #isAwaited = false
+  #onDrain = () => {}
+
+  /** For what the certificate of the other end says; nobody else reads or writes it. */
+  readonly tlsSocket: TLSSocket
+
+  constructor(socket: TLSSocket, reading?: Reading) {
+    super(socket, reading)
+    this.tlsSocket = socket
+  }
+
+  override get unsentBytes(): number {
+    const freshBytes = this.#turn === turn ? Math.min(this.#turnBytes, TURN_BYTES_MAX) : 0
+    return Math.max(0, this.socket.writableLength - freshBytes)
+  }
+
+  override open(events: TransportEvents): void {
+    this.#onDrain = events.onDrain
+    super.open({
+      onChunk: events.onChunk,
+      onDrain: () => {},
+      onClose: (error) => events.onClose(error && explainedTls(error)),
+    })
+  }
+
+  /** Takes a copy of what is short: when a socket with TLS is done with the bytes it tells a turn late as well. */
+  override write(bytes: Uint8Array, onReleased?: () => void): boolean {
+    endTurn()
+    if (this.#turn !== turn) this.#turnBytes = 0
+    this.#turn = turn
+    this.#turnBytes += bytes.length
+    const isCopied = bytes.length <= TURN_BYTES_MAX
+    this.socket.write(isCopied ? Buffer.from(bytes) : bytes, (error) => {
+      if (!isCopied) onReleased?.()
+      if (!error) this.#onWritten()
+    })
+    if (this.unsentBytes > 0) this.#isAwaited = true
+    return isCopied
+  }
+
+  /** The socket's own 'drain' comes only after it held more than its mark, which differs from Node to Node. */
+  #onWritten(): void {
+    if (!this.#isAwaited || this.socket.writableLength > 0) return
+    this.#isAwaited = false
+    this.#onDrain()
+  }
+}
+
+/** Of the event loop, counted only while somebody writes: all TLS sockets share the one immediate that ends it. */
+let turn = 1
+let isTurnEnding = false
+
+function endTurn(): void {
+  if (isTurnEnding) return
+  isTurnEnding = true
+  setImmediate(() => {
+    turn++
+    isTurnEnding = false
+  })
 }
 
 /** Where the chunks of a socket with `onread` go, once somebody wants them. */
@@ -111,7 +188,7 @@ export function acceptedTransport(accepted: Socket, buffer: ReadBuffer, markByte
     accepted.resume()
     return new SocketTransport(accepted)
   }
-  const [reading, onread] = readInto(buffer)
+  const { reading, onread } = readInto(buffer)
   accepted._handle = null
   const socket = new Socket({ handle, onread, writableHighWaterMark: markBytes })
   // The server counts the sockets it accepted.
@@ -119,17 +196,25 @@ export function acceptedTransport(accepted: Socket, buffer: ReadBuffer, markByte
   return new SocketTransport(socket, reading)
 }
 
-/** Begins to connect, as `net.connect` does, to read into `buffer`. `transport` may be called once it is connected. */
+/** Exactly one of these is called, once, unless the dial is given up before. */
+export interface DialEvents {
+  onTransport(transport: SocketTransport): void
+  onFailure(error: Error): void
+}
+
+/** Connects as `net.connect` does, to read into `buffer`. Returns how to give up. */
 export function dialSocket(
   options: TcpSocketConnectOpts,
   buffer: ReadBuffer,
-): { socket: Socket; transport: () => SocketTransport } {
-  const [reading, onread] = readInto(buffer)
+  events: DialEvents,
+): () => void {
+  const { reading, onread } = readInto(buffer)
   const socket = connect({ ...options, onread })
-  return { socket, transport: () => new SocketTransport(socket, reading) }
+  return awaitConnection(socket, 'connect', () => new SocketTransport(socket, reading), events)
 }
 
-function readInto(buffer: ReadBuffer) {
+/** For whoever connects a socket: where it is to read to. */
+export function readInto(buffer: ReadBuffer) {
   const reading: Reading = { onChunk: () => {} }
   const onread = {
     buffer: buffer.bytes,
@@ -138,5 +223,35 @@ function readInto(buffer: ReadBuffer) {
       return true
     },
   }
-  return [reading, onread] as const
+  return { reading, onread }
+}
+
+/** Waits for a socket that connects, until `ready` is emitted or it fails. Returns how to give up. */
+export function awaitConnection(
+  socket: Socket,
+  ready: 'connect' | 'secureConnect',
+  transport: () => SocketTransport,
+  events: DialEvents,
+): () => void {
+  const stopListening = () => {
+    socket.off(ready, onReady)
+    socket.off('error', onError)
+  }
+  const giveUp = () => {
+    stopListening()
+    // A socket that is destroyed while it connects may still report an error.
+    socket.on('error', () => {})
+    socket.destroy()
+  }
+  const onReady = () => {
+    stopListening()
+    events.onTransport(transport())
+  }
+  const onError = (error: Error) => {
+    giveUp()
+    events.onFailure(error)
+  }
+  socket.once(ready, onReady)
+  socket.once('error', onError)
+  return giveUp
 }

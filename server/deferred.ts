@@ -4,6 +4,7 @@
 // answered with is kept as bytes, and the number of acknowledgements written when it is known. Such replies leave when
 // they are ready, not in the order of their requests.
 
+import { ProtocolError } from '../protocol/errors.ts'
 import { VERSION_BYTES } from '../protocol/limits.ts'
 import { Status } from '../protocol/messages.ts'
 import type { Reader } from '../protocol/reader.ts'
@@ -16,16 +17,28 @@ import type { Writes } from './writes.ts'
 const REPLY_BYTES_MAX = 64
 /** Replies held back at a time, of all connections; a write beyond is answered at once, with 0 acknowledgements. */
 export const DEFERRED_MAX = 65_536
+/** When a write that found no room should be asked for again, in ms. */
+const RETRY_MS = 100
 
 export class DeferredReplies {
   readonly #keyspace: Keyspace
   readonly #writes: Writes
+  readonly #inFlightMax: number
   readonly #writer = new Writer(REPLY_BYTES_MAX)
   #held = 0
 
-  constructor(keyspace: Keyspace, writes: Writes) {
+  /** `inFlightMax`: of one connection. */
+  constructor(keyspace: Keyspace, writes: Writes, inFlightMax: number) {
     this.#keyspace = keyspace
     this.#writes = writes
+    this.#inFlightMax = inFlightMax
+  }
+
+  /** To be asked before anything is done. Throws an Overloaded if as many replies of this connection wait as may. */
+  mustHaveRoom(requester: Requester): void {
+    if (requester.deferred < this.#inFlightMax) return
+    const text = `${this.#inFlightMax} requests of this connection wait for other servers already`
+    throw new ProtocolError(Status.Overloaded, text, RETRY_MS)
   }
 
   /** False if there is nobody to wait for, or too many wait already. */

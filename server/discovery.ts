@@ -45,8 +45,8 @@ export interface DiscoveryOptions {
   boot: string
   /** Asked in every round. */
   announce: () => Announced
-  /** The cluster secret: with one, only who knows it too is believed. */
-  secret?: Uint8Array | undefined
+  /** The cluster secret, asked for each announcement: with one, only who knows it too is believed. */
+  secret?: () => Uint8Array | undefined
   /**
    * A server announced itself at host:port. Called for every announcement: once per interval, server and common
    * interface; without a secret, for whatever anybody on the LAN says. What is kept of it is the owner's to bound.
@@ -69,8 +69,8 @@ const INTERVAL_MS = 1000
 const FIRST_WAIT_MS = 100
 /** More than 64 members say on several interfaces; reading as many takes some 20 ms. */
 const DATAGRAMS_PER_ROUND_MAX = 1024
-/** A proof is believed for so long, a copy sent later is not. The clocks of a cluster are closer than that. */
-const PROOF_AGE_MS_MAX = 60_000
+/** A proof is believed for so long, a copy sent later is not. Servers whose clocks are as far apart take no writes of each other. */
+const PROOF_AGE_MS_MAX = 10_000
 /** Of what is ignored for one reason, the first and then one in so many is logged. */
 const LOG_EVERY = 1000
 
@@ -101,7 +101,7 @@ export class Discovery {
 
   /** Throws RangeError for a secret that is none. */
   constructor(options: DiscoveryOptions) {
-    if (options.secret?.length === 0) throw new RangeError('a cluster secret has at least one byte')
+    if (options.secret?.()?.length === 0) throw new RangeError('a cluster secret has at least one byte')
     this.#options = options
     const { group, port, logger, interfaces = networkInterfaces } = options
     this.#sockets = new MulticastSockets({
@@ -186,7 +186,9 @@ export class Discovery {
     if (port === 0) return
     const wallMs = Math.floor(now())
     // The address is always named: so the proof covers it, and a copy sent from elsewhere leads nowhere else.
-    this.#sockets.send(({ host }) => writeAnnouncement({ cluster, label, boot, host, port, wallMs }, secret))
+    this.#sockets.send(({ host }) =>
+      writeAnnouncement({ cluster, label, boot, host, port, wallMs }, secret?.()),
+    )
   }
 
   #unreachable(): Error {
@@ -228,8 +230,9 @@ export class Discovery {
     // A server on loopback believes its own machine alone; and nobody else's loopback is ours.
     const mustBeOurs = this.#isLocal || (heard.host !== undefined && isLoopback(heard.host))
     if (mustBeOurs && !isLoopback(source)) return 'outside'
-    if (secret === undefined) return undefined
-    if (!isProven(datagram, heard.proofAt, secret)) return 'unproven'
+    const key = secret?.()
+    if (key === undefined) return undefined
+    if (!isProven(datagram, heard.proofAt, key)) return 'unproven'
     return Math.abs(now() - heard.wallMs) > PROOF_AGE_MS_MAX ? 'stale' : undefined
   }
 

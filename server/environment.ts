@@ -31,6 +31,14 @@ export const serverReaders = {
   defaultTtl: (name, text) => ({ defaultTtlSeconds: take(name, text, duration) / 1000 }),
   renewOnHit: (name, text) => ({ renewOnHit: take(name, text, toggle) }),
   store: (name, text) => ({ store: choose(name, text, STORE_KINDS) }),
+  authFile: (_, text) => ({ authFile: text }),
+  clusterSecretFile: (_, text) => ({ clusterSecretFile: text }),
+  tlsCert: (_, text) => ({ tlsCert: text }),
+  tlsKey: (_, text) => ({ tlsKey: text }),
+  tlsCa: (_, text) => ({ tlsCa: text }),
+  tlsRequireClientCert: (name, text) => ({ tlsRequireClientCert: take(name, text, toggle) }),
+  tlsHandshakeTimeout: (name, text) => ({ tlsHandshakeTimeoutMs: take(name, text, duration) }),
+  descriptorsReserved: (name, text) => ({ descriptorsReserved: take(name, text, count) }),
   maxConnections: (name, text) => ({ maxConnections: take(name, text, count) }),
   maxValueSize: (name, text) => ({ maxValueBytes: take(name, text, size) }),
   drainTimeout: (name, text) => ({ drainMs: take(name, text, duration) }),
@@ -56,6 +64,14 @@ export const serverVariables: readonly Variable<ServerOptions>[] = [
   { name: 'CACHE_EXPIRATION', read: serverReaders.defaultTtl },
   { name: 'CACHE_RENEW_ON_HIT', read: serverReaders.renewOnHit },
   { name: 'CACHE_STORE', read: serverReaders.store },
+  { name: 'CACHE_AUTH_FILE', read: serverReaders.authFile },
+  { name: 'CACHE_CLUSTER_SECRET_FILE', read: serverReaders.clusterSecretFile },
+  { name: 'CACHE_TLS_CERT', read: serverReaders.tlsCert },
+  { name: 'CACHE_TLS_KEY', read: serverReaders.tlsKey },
+  { name: 'CACHE_TLS_CA', read: serverReaders.tlsCa },
+  { name: 'CACHE_TLS_REQUIRE_CLIENT_CERT', read: serverReaders.tlsRequireClientCert },
+  { name: 'CACHE_TLS_HANDSHAKE_TIMEOUT', read: serverReaders.tlsHandshakeTimeout },
+  { name: 'CACHE_DESCRIPTORS_RESERVED', read: serverReaders.descriptorsReserved },
   { name: 'CACHE_MAX_CONNECTIONS', read: serverReaders.maxConnections },
   { name: 'CACHE_MAX_VALUE_SIZE', read: serverReaders.maxValueSize },
   { name: 'CACHE_DRAIN_TIMEOUT', read: serverReaders.drainTimeout },
@@ -67,7 +83,7 @@ const cacheVariables = serverVariables.filter(({ name }) =>
 )
 
 /** Variables of the product that this version does not act on; whoever sets one must hear of it. */
-const WITHOUT_EFFECT = ['CACHE_HTTP_LISTEN_ON', 'CACHE_AUTH_FILE', 'CACHE_TLS_CERT']
+const WITHOUT_EFFECT = ['CACHE_HTTP_LISTEN_ON']
 
 /** A setting that was found: where, what stood there, and what it means. */
 export interface Found<Options> {

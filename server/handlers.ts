@@ -15,8 +15,10 @@ import {
 } from '../protocol/limits.ts'
 import { Capability, Opcode, Status, Want } from '../protocol/messages.ts'
 import type { Reader } from '../protocol/reader.ts'
+import type { Access } from './access.ts'
 import { DeferredReplies } from './deferred.ts'
 import type { Handler } from './handler.ts'
+import { authHandlers } from './handlers-auth.ts'
 import { manyKeyHandlers } from './handlers-many.ts'
 import { type PeerCommands, peerHandlers } from './handlers-peers.ts'
 import { type Keyspace, WriteOutcome } from './keyspace.ts'
@@ -31,6 +33,10 @@ export interface HandlerContext {
   keyspace: Keyspace
   identity: Identity
   valueBytesMax: number
+  /** Replies of one connection that wait for other servers. */
+  requestsInFlightMax: number
+  /** Who may come in. */
+  access: Access
   /** What other servers do for a write. */
   writes: Writes
   /** What is known of other servers. */
@@ -45,7 +51,7 @@ export function makeHandlers(context: HandlerContext): readonly (Handler | undef
   const { store } = keyspace
   const operands = new Operands(context.valueBytesMax)
   const head = emptyHead()
-  const deferred = new DeferredReplies(keyspace, context.writes)
+  const deferred = new DeferredReplies(keyspace, context.writes, context.requestsInFlightMax)
 
   handlers[Opcode.Hello] = (request, output, requester) => {
     const lowest = request.optional() ? request.uint() : PROTOCOL_VERSION_MIN
@@ -65,7 +71,7 @@ export function makeHandlers(context: HandlerContext): readonly (Handler | undef
     output.room(REPLY_HEAD_BYTES + 4 * 256)
     const start = beginReply(output, request, Status.Ok, 9)
     output.int(Math.min(highest, PROTOCOL_VERSION_MAX))
-    output.int(Capability.None)
+    output.int(requester.mustAuthenticate ? Capability.Authentication : Capability.None)
     output.string(identity.version)
     output.string(identity.nodeId())
     output.binary(identity.bootId(), 0, BOOT_ID_BYTES)
@@ -127,6 +133,7 @@ export function makeHandlers(context: HandlerContext): readonly (Handler | undef
     const version = operands.readVersion(request, condition)
     operands.readAcks(request)
     request.close()
+    if (operands.acks > 0) deferred.mustHaveRoom(requester)
     const outcome = keyspace.set(key, flags, value, ttlMs, condition, version)
     if (outcome === WriteOutcome.Stored) {
       if (operands.acks > 0 && deferred.stored(request, operands, requester)) return
@@ -151,6 +158,7 @@ export function makeHandlers(context: HandlerContext): readonly (Handler | undef
     const key = operands.readKey(request)
     operands.readAcks(request)
     request.close()
+    if (operands.acks > 0) deferred.mustHaveRoom(requester)
     const outcome = keyspace.delete(key)
     if (outcome !== WriteOutcome.Stored) throw refusal(outcome, key.length)
     const status = keyspace.existed ? Status.Ok : Status.Miss
@@ -240,5 +248,6 @@ export function makeHandlers(context: HandlerContext): readonly (Handler | undef
     handlers,
     manyKeyHandlers(keyspace, operands, context.valueBytesMax),
     peerHandlers(context.peers),
+    authHandlers(context.access),
   )
 }

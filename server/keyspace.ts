@@ -2,10 +2,9 @@
 // store, which knows records. Conditions, counters, default and renewed times to live are decided here, once for both
 // stores; every write gets its version from the clock. No I/O; the time of day is set by the session for each chunk.
 
-import { isUtf8 } from 'node:buffer'
 import { TTL_MS_MAX, VERSION_BYTES } from '../protocol/limits.ts'
 import { Condition, ValueFlags } from '../protocol/messages.ts'
-import { emptyRange, Reader } from '../protocol/reader.ts'
+import { emptyRange, isUtf8Text, Reader } from '../protocol/reader.ts'
 import { viewOf, Writer } from '../protocol/writer.ts'
 import type { HybridClock } from './clock.ts'
 import { Lookahead } from './lookahead.ts'
@@ -263,13 +262,6 @@ const NO_VALUE: Span = { bytes: new Uint8Array(0), at: 0, length: 0 }
 const ownVersion = new Uint8Array(VERSION_BYTES)
 const ownVersionView = viewOf(ownVersion)
 const numberBytes = new Uint8Array(NUMBER_BYTES_MAX)
-
-function isUtf8Text(key: Span): boolean {
-  const { bytes, at, length } = key
-  for (let i = 0; i < length; i++)
-    if ((bytes[at + i] as number) > 0x7f) return isUtf8(bytes.subarray(at, at + length))
-  return true
-}
 
 /** Whether an integer is a possible time to live. */
 export function isTtl(ttlMs: number): boolean {

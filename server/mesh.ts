@@ -8,12 +8,13 @@
 // All addresses are dialed that were listed, found or named by members, unless a link to whoever is there is up.
 
 import { performance } from 'node:perf_hooks'
-import type { ReadBuffer } from '../protocol/read-buffer.ts'
 import type { Transport } from '../protocol/transport.ts'
+import type { Certificate, PeerProofs } from './access.ts'
+import type { ClusterSecret } from './cluster-secret.ts'
 import type { Logger } from './options.ts'
 import { addressOf, announcedAddress, dialableAddress } from './peer-address.ts'
 import { PeerConnection, type PeerConnectionEvents } from './peer-connection.ts'
-import { PeerDialer } from './peer-dialer.ts'
+import { type DialPeer, PeerDialer } from './peer-dialer.ts'
 import { PeerLog } from './peer-log.ts'
 import { type PeerStatus, peerStatuses } from './peer-status.ts'
 import type { LinkState } from './replication/link-state.ts'
@@ -25,15 +26,11 @@ import { PeerRefusal, type ReplicationEffects, type Replicator } from './replica
 const TICK_MS = 50
 const MARKERS_PER_TICK = 1000
 const RECORDS_PER_SLICE = 1000
-/** A link without a byte for so long is dead, in ms. */
-const SILENCE_MS_MAX = 5000
 /** Whoever was refused waits at least so long before the next try, in ms. */
 const REFUSED_RETRY_MS = 5000
 const BULK_RETRY_MS = 500
 /** An attempt that neither failed nor succeeded for so long is not waited for any more, in ms. */
 const BULK_PATIENCE_MS = 15_000
-/** A bulk connection without a byte for so many intervals is made anew. */
-const ROUNDS_MISSED = 5
 /** Codes of a BYE that comes of two servers dialing each other at the same time. */
 const NO_REFUSALS = new Set(['duplicate', 'no link'])
 /** Addresses dialed, beyond those that were listed. */
@@ -49,7 +46,9 @@ interface Wires {
 
 export interface MeshSetup {
   logger: Logger
-  buffer: ReadBuffer
+  dial: DialPeer
+  /** What is proved on a connection that was dialed, by either end. */
+  proofs(transport: Transport): PeerProofs
   random(): number
   /** Makes the replicator, which needs the effects that the mesh has. */
   makeReplicator(effects: Omit<ReplicationEffects, 'random' | 'newBoot'>): Replicator
@@ -123,11 +122,21 @@ export class Mesh {
     this.#dialer(address).start()
   }
 
-  /** A connection that said a peer's HELLO: its frames are to be given to `take` of what this returns. */
-  accept(transport: Transport): PeerConnection {
-    const connection = new PeerConnection(transport, undefined, undefined, this.#events)
+  /**
+   * A connection that said a peer's HELLO: its frames are to be given to `take` of what this returns. `certificate`: by
+   * which it may.
+   */
+  accept(transport: Transport, certificate?: Certificate): PeerConnection {
+    const connection = new PeerConnection(transport, undefined, undefined, this.#events, { certificate })
     this.#connections.add(connection)
     return connection
+  }
+
+  /** The secret may be another one: ends what was dialed under the former. */
+  dropUnproven(secret: ClusterSecret | undefined): void {
+    for (const connection of [...this.#connections])
+      if (connection.secret !== undefined && !connection.secret.isSame(secret))
+        connection.bye('secret', 'the cluster secret has changed')
   }
 
   /** Something may have been written: sends it when this turn of the event loop is over. */
@@ -171,6 +180,10 @@ export class Mesh {
   }
 
   readonly #events: PeerConnectionEvents = {
+    onReady: (connection) => {
+      this.#at()
+      connection.sendHello(this.replicator.hello(connection.channel ?? Channel.Stream))
+    },
     onHello: (connection, hello) => this.#onHello(connection, hello),
     onMessage: (connection, bytes, at, end) => {
       const { link } = connection
@@ -193,6 +206,7 @@ export class Mesh {
         connection.bye('self', 'this server has reached itself')
         return
       }
+      connection.mustBeCertified(hello.label)
       this.replicator.check(hello)
       if (connection.channel === Channel.Bulk) this.#joinBulk(connection, hello)
       else this.#joinStream(connection, hello)
@@ -209,8 +223,7 @@ export class Mesh {
     const wires = former === undefined ? undefined : this.#wires.get(former)
     if (connection.dialed !== undefined) this.#learn(connection.dialed, hello.label)
     if (
-      wires !== undefined &&
-      this.#isAlive(wires.stream) &&
+      wires?.stream.isAlive(performance.now(), replicator.replica.options.pingMs) &&
       this.#isPreferred(wires.stream, hello) &&
       !this.#isPreferred(connection, hello)
     ) {
@@ -230,11 +243,6 @@ export class Mesh {
     }
     this.log.connected(hello.label, connection.remote, hello.region)
     this.#dialMissingBulks()
-  }
-
-  /** Whoever dials again while a stream is silent has probably lost it already. */
-  #isAlive(stream: PeerConnection): boolean {
-    return performance.now() - stream.heardMs < 2 * this.replicator.replica.options.pingMs
   }
 
   /** Whether a stream with this server was dialed by the lower of the two boots. */
@@ -263,7 +271,7 @@ export class Mesh {
   #dialBulk(link: LinkState, wires: Wires, address: string): void {
     wires.bulkDueMs = performance.now() + BULK_PATIENCE_MS
     const { host, port } = addressOf(address)
-    const dialer = new PeerDialer(host, port, this.#setup.buffer, {
+    const dialer = new PeerDialer(host, port, this.#setup.dial, {
       isWanted: () => this.#wires.has(link),
       onTransport: (transport) => {
         dialer.close()
@@ -288,12 +296,11 @@ export class Mesh {
   }
 
   #dialedConnection(transport: Transport, channel: Channel, address: string, link?: LinkState): void {
-    const connection = new PeerConnection(transport, channel, address, this.#events)
+    const proofs = this.#setup.proofs(transport)
+    const connection = new PeerConnection(transport, channel, address, this.#events, proofs)
     connection.link = link
     this.#connections.add(connection)
     connection.open()
-    this.#at()
-    connection.sendHello(this.replicator.hello(channel))
   }
 
   #onClosed(connection: PeerConnection): void {
@@ -308,6 +315,10 @@ export class Mesh {
     if (connection.refusedBy?.code === 'self' && dialed !== undefined) this.#dropOwn(dialed)
     else if (connection.refusedBy !== undefined && !NO_REFUSALS.has(connection.refusedBy.code))
       this.log.refusedBy(label, connection.remote, connection.refusedBy.code, connection.refusedBy.text)
+    else if (connection.unproven !== undefined)
+      this.log.refused(label, connection.remote, 'secret', connection.unproven)
+    else if (dialed !== undefined && connection.isUnanswered && !this.#isClosed)
+      this.log.unanswered(this.#labels.get(dialed) ?? dialed, dialed, connection.why)
     if (link !== undefined && wires !== undefined) {
       this.#at()
       if (wires.stream === connection) {
@@ -324,14 +335,14 @@ export class Mesh {
       if (connection.channel === Channel.Bulk) wires.bulkDueMs = performance.now() + BULK_RETRY_MS
     }
     if (dialed !== undefined && connection.channel === Channel.Stream && !this.#own.has(dialed))
-      this.#dialers.get(dialed)?.again(connection.refusedBy === undefined ? 0 : REFUSED_RETRY_MS)
+      this.#dialers.get(dialed)?.again(connection.isRefused ? REFUSED_RETRY_MS : 0)
   }
 
   #dialer(address: string): PeerDialer {
     const known = this.#dialers.get(address)
     if (known !== undefined) return known
     const { host, port } = addressOf(address)
-    const made: PeerDialer = new PeerDialer(host, port, this.#setup.buffer, {
+    const made: PeerDialer = new PeerDialer(host, port, this.#setup.dial, {
       isWanted: () => this.#isWanted(address),
       onTransport: (transport) => this.#dialedConnection(transport, Channel.Stream, address),
       onFailure: (error) => this.log.failed(this.#labels.get(address) ?? address, address, error.message),
@@ -416,20 +427,12 @@ export class Mesh {
     this.wake()
     this.#work()
     // After the poll phase: a server that was stopped for a while reads what has come before it judges.
-    setImmediate(() => this.#dropSilent())
+    setImmediate(() => {
+      for (const connection of [...this.#connections])
+        connection.closeIfSilent(performance.now(), this.replicator.replica.options.roundMs)
+    })
     this.#dialMissingBulks()
     this.#warnOfMissingLinks()
-  }
-
-  #dropSilent(): void {
-    const nowMs = performance.now()
-    const { roundMs } = this.replicator.replica.options
-    for (const connection of [...this.#connections]) {
-      const isUpBulk = connection.channel === Channel.Bulk && connection.hello !== undefined
-      // Nothing is said there between two rounds, and a connection that died unnoticed would end them for good.
-      const silenceMsMax = isUpBulk ? Math.max(SILENCE_MS_MAX, ROUNDS_MISSED * roundMs) : SILENCE_MS_MAX
-      if (nowMs - connection.heardMs > silenceMsMax) connection.destroy(`not a byte for ${silenceMsMax} ms`)
-    }
   }
 
   /** Whoever is linked with nobody has other worries. */

@@ -37,7 +37,7 @@ export type StoreKind = (typeof STORE_KINDS)[number]
 export interface ServerOptions {
   /** TCP port, 0 to 65535; 0 = any free one, which `start()` tells. */
   port?: number
-  /** Address or name to listen on. Beyond loopback only together with `insecure`. */
+  /** Address or name to listen on. Beyond loopback only with authentication and TLS, or `insecure`. */
   host?: string
   /** Names this server to people, in logs and statistics. Default: the address it listens on, as host:port. */
   nodeId?: string
@@ -67,8 +67,40 @@ export interface ServerOptions {
   /** Largest value in bytes. More lets one request hold more memory and delay its neighbours longer. */
   maxValueBytes?: number
 
-  /** Most open connections; one more is refused. An idle one costs about 16 KB. */
+  /** Who may come in: path of a file that `ormuco-cache users` writes. '' = whoever reaches the port. */
+  authFile?: string
+  /** Path of a file with the secret that all servers of the cluster share, at least 16 bytes of text. '' = none. */
+  clusterSecretFile?: string
+
+  /** Path of the server's certificate in PEM format, with those between it and the authority; '' = no TLS. */
+  tlsCert?: string
+  /** Path of its private key in PEM format, without a passphrase. Together with `tlsCert`. */
+  tlsKey?: string
+  /** Path of the authorities, in PEM format, that sign clients and other servers. '' = clients without certificates. */
+  tlsCa?: string
+  /** Nobody connects without a certificate that `tlsCa` has signed. Else such a certificate is as good as none. */
+  tlsRequireClientCert?: boolean
+  /** A TLS handshake must be done within this time, else its connection closes. */
+  tlsHandshakeTimeoutMs?: number
+
+  /**
+   * Most open connections, fewer where the system's limit of open files is lower. One more is refused, unless it comes
+   * from another server: see `descriptorsReserved`. An idle one costs about 16 KB, with TLS 50 KB.
+   */
   maxConnections?: number
+  /** Open files kept back from clients: half for dials and files, half for connections from other servers. */
+  descriptorsReserved?: number
+  /** Most connections that have not authenticated yet, those in a TLS handshake included. */
+  unauthenticatedMax?: number
+  /** The same, from one address. Fewer than a host may open at once, and some are told to come again. */
+  unauthenticatedPerAddressMax?: number
+  /** A connection that must authenticate and has not done so within this time is closed. */
+  authTimeoutMs?: number
+  /** Longest frame, and most unsent reply bytes, of a connection that has not authenticated. */
+  unauthenticatedFrameBytesMax?: number
+  unauthenticatedOutputBytesMax?: number
+  /** Replies of one connection that wait for other servers; a request beyond is told to come again. */
+  requestsInFlightMax?: number
   /** Unsent reply bytes of one connection at which its requests are no longer dispatched, until they drain. */
   outputBytesMax?: number
   /** A connection with unsent replies that takes none of them for this long is closed. */
@@ -82,7 +114,7 @@ export interface ServerOptions {
 
   /** How long `close()` waits for requests under way and unsent replies; 0 = not at all. */
   drainMs?: number
-  /** Consents to listen beyond loopback although anyone who reaches the port can read and change everything. */
+  /** Consents to listen beyond loopback without authentication, or without TLS: whoever is there reads and changes all. */
   insecure?: boolean
   /** Default: silence. */
   logger?: Logger
@@ -116,8 +148,29 @@ export const SERVER_DEFAULTS = {
   renewOnHit: false,
   store: 'arena',
   maxValueBytes: VALUE_BYTES_MAX_DEFAULT,
+  authFile: '',
+  clusterSecretFile: '',
+  tlsCert: '',
+  tlsKey: '',
+  tlsCa: '',
+  tlsRequireClientCert: false,
+  // Round trips of an ocean, on a machine that has thousands of handshakes to do.
+  tlsHandshakeTimeoutMs: 10_000,
   // About 160 MB when all of them idle; more than most services open, fewer than the usual descriptor limits.
   maxConnections: 10_000,
+  // Two connections for each other server, dialed or accepted: enough for 60 of them.
+  descriptorsReserved: 128,
+  // To authenticate takes some round trips: more at a time than thousands of clients that all come back at once.
+  unauthenticatedMax: 512,
+  // So that it takes more than some addresses to keep everybody else out.
+  unauthenticatedPerAddressMax: 64,
+  // Round trips of an ocean, and a password derived on a slow machine; little for somebody who only holds a place.
+  authTimeoutMs: 5000,
+  // Several times what HELLO and the messages of SCRAM are.
+  unauthenticatedFrameBytesMax: 4 * KIB,
+  unauthenticatedOutputBytesMax: 4 * KIB,
+  // More than a client sends in the time that a write waits; about 300 bytes each.
+  requestsInFlightMax: 1000,
   // Several of the largest values: a reader that is merely slow is not cut into single steps.
   outputBytesMax: 8 * MIB,
   // Longer than a failover of the network in between, shorter than the patience of an operator.
@@ -171,7 +224,21 @@ export function resolveOptions(options: ServerOptions = {}): ResolvedServerOptio
     renewOnHit: trueOrFalse(options, 'renewOnHit'),
     store: storeKind(options),
     maxValueBytes: bytes(options, 'maxValueBytes', 1, VALUE_BYTES_MAX_CEILING),
+    authFile: path(options, 'authFile'),
+    clusterSecretFile: path(options, 'clusterSecretFile'),
+    tlsCert: path(options, 'tlsCert'),
+    tlsKey: path(options, 'tlsKey'),
+    tlsCa: path(options, 'tlsCa'),
+    tlsRequireClientCert: trueOrFalse(options, 'tlsRequireClientCert'),
+    tlsHandshakeTimeoutMs: milliseconds(options, 'tlsHandshakeTimeoutMs', 100),
     maxConnections: whole(options, 'maxConnections', 1, 1_000_000),
+    descriptorsReserved: whole(options, 'descriptorsReserved', 0, 100_000),
+    unauthenticatedMax: whole(options, 'unauthenticatedMax', 1, 1_000_000),
+    unauthenticatedPerAddressMax: whole(options, 'unauthenticatedPerAddressMax', 1, 1_000_000),
+    authTimeoutMs: milliseconds(options, 'authTimeoutMs', 100),
+    unauthenticatedFrameBytesMax: bytes(options, 'unauthenticatedFrameBytesMax', KIB, 64 * KIB),
+    unauthenticatedOutputBytesMax: bytes(options, 'unauthenticatedOutputBytesMax', KIB, 64 * KIB),
+    requestsInFlightMax: whole(options, 'requestsInFlightMax', 1, 65_536),
     outputBytesMax: bytes(options, 'outputBytesMax', 4 * KIB, GIB),
     outputStallMs: milliseconds(options, 'outputStallMs', 100),
     frameTimeoutMs: milliseconds(options, 'frameTimeoutMs', 100),
@@ -182,6 +249,7 @@ export function resolveOptions(options: ServerOptions = {}): ResolvedServerOptio
     logger: loggerWithFourLevels(options.logger ?? silence),
   }
   refuseUnknown(options, resolved)
+  refuseHalfTls(resolved)
   refuseExposure(resolved)
   return resolved
 }
@@ -249,6 +317,12 @@ function trueOrFalse(options: ServerOptions, option: DefaultedOption): boolean {
   const value = given(options, option)
   if (typeof value === 'boolean') return value
   throw new OptionError(option, value, 'true or false')
+}
+
+function path(options: ServerOptions, option: DefaultedOption): string {
+  const value = given(options, option)
+  if (typeof value === 'string' && !value.includes('\0')) return value
+  throw new OptionError(option, value, "the path of a file, or '' for none")
 }
 
 function addresses(options: ServerOptions): readonly string[] {
@@ -321,13 +395,35 @@ function refuseUnknown(options: ServerOptions, resolved: ResolvedServerOptions):
   }
 }
 
-function refuseExposure({ host, insecure }: ResolvedServerOptions): void {
-  if (insecure || isLoopback(host)) return
+/** What one of these says is lost without the others. */
+function refuseHalfTls({ tlsCert, tlsKey, tlsCa, tlsRequireClientCert }: ResolvedServerOptions): void {
+  if (tlsCert !== '' && tlsKey === '')
+    throw new OptionError('tlsCert', tlsCert, 'a path together with tlsKey')
+  if (tlsCert === '' && tlsKey !== '') throw new OptionError('tlsKey', tlsKey, 'a path together with tlsCert')
+  if (tlsCert === '' && tlsCa !== '')
+    throw new OptionError('tlsCa', tlsCa, 'a path together with tlsCert and tlsKey')
+  if (tlsCa === '' && tlsRequireClientCert)
+    throw new OptionError('tlsRequireClientCert', true, 'false, or true together with tlsCa')
+}
+
+type Protection = Pick<ResolvedServerOptions, 'authFile' | 'tlsCert' | 'tlsRequireClientCert'>
+
+/** What a server that can be reached from elsewhere should have, and this one does not; '' = it has all. */
+export function missingProtection({ authFile, tlsCert, tlsRequireClientCert }: Protection): string {
+  const authentication = authFile === '' && !tlsRequireClientCert ? ['authentication'] : []
+  return [...authentication, ...(tlsCert === '' ? ['TLS'] : [])].join(' and ')
+}
+
+function refuseExposure(resolved: ResolvedServerOptions): void {
+  const { host, insecure } = resolved
+  const missing = missingProtection(resolved)
+  if (insecure || missing === '' || isLoopback(host)) return
   throw new OptionError(
     'host',
     host,
     'a loopback address (127.0.0.1, ::1, localhost), reached from elsewhere through a tunnel or a proxy that ' +
-      'authenticates; or, on a network where everybody may read and change the whole cache, any address ' +
-      'together with --insecure (option insecure: true). This version has no authentication and no TLS yet',
+      'authenticates; any address with authentication (--auth-file, or --tls-ca with --tls-require-client-cert) ' +
+      `and TLS (--tls-cert, --tls-key), of which ${missing} is missing here; or, on a network where everybody may ` +
+      'read and change the whole cache, any address together with --insecure (option insecure: true)',
   )
 }

@@ -64,6 +64,17 @@ export class Output extends Writer {
     this.unsentBytes = transport.unsentBytes
   }
 
+  /** The same, as a copy: whoever does not take it keeps no more than that. For those who get little. */
+  flushCopy(): void {
+    const transport = this.#borrower
+    if (this.at === 0 || transport === undefined) return
+    const copy = Buffer.from(this.bytes.subarray(0, this.at))
+    this.at = 0
+    this.sentBytes += copy.length
+    transport.write(copy)
+    this.unsentBytes = transport.unsentBytes
+  }
+
   #head(length: number): Buffer {
     if (length >= HEAD_VIEWS) return this.bytes.subarray(0, length)
     const known = this.#heads[length]

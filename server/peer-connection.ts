@@ -1,27 +1,34 @@
 // One TCP connection to another server, dialed or accepted: its HELLOs, its frames, and when it was last heard.
 //
 // Between a transport (or the session that a peer's HELLO came in on) and the mesh. Knows frames and HELLO; what other
-// messages mean is the replicator's business. A connection says HELLO once in each direction, the dialer first.
+// messages mean is the replicator's business. A connection says HELLO once in each direction, the dialer first, once it
+// has authenticated where there is a cluster secret; of an accepted one the session has seen to that.
 //
-//   dialed ──(hello sent)──> greeting ──(HELLO came)──> up ──> closed
-//   accepted ───────────────────────────(HELLO came, answered)──> up ──> closed
+//   dialed ──(authenticated)──(hello sent)──> greeting ──(HELLO came)──> up ──> closed
+//   accepted ────────────────────────────────────────────(HELLO came, answered)──> up ──> closed
 
+import { AuthenticationError } from '../protocol/authentication.ts'
+import { errorText } from '../protocol/error-reply.ts'
 import { ProtocolError } from '../protocol/errors.ts'
 import { FrameReader } from '../protocol/frame.ts'
-import { FRAME_OVERHEAD_BYTES_MAX, VALUE_BYTES_MAX_CEILING } from '../protocol/limits.ts'
-import { PeerOpcode, Status } from '../protocol/messages.ts'
+import { FRAME_OVERHEAD_BYTES_MAX, PUSH_REQUEST_ID, VALUE_BYTES_MAX_CEILING } from '../protocol/limits.ts'
+import { FIRST_ERROR, FIRST_PEER_OPCODE, PeerOpcode, Status } from '../protocol/messages.ts'
 import { Reader } from '../protocol/reader.ts'
 import type { Transport } from '../protocol/transport.ts'
 import { Writer } from '../protocol/writer.ts'
+import { type Certificate, isCertified, NO_CERTIFICATE, type PeerProofs } from './access.ts'
+import type { ClusterSecret } from './cluster-secret.ts'
+import { PeerAuthentication, UNAUTHENTICATED_BYTES_MAX } from './peer-authentication.ts'
 import type { LinkState } from './replication/link-state.ts'
 import {
-  type Channel,
+  Channel,
   type PeerHello,
   readHello,
   readReason,
   writeHello,
   writeReason,
 } from './replication/peer-messages.ts'
+import { PeerRefusal } from './replication/replicator.ts'
 
 /** A batch may end with the largest value there is. */
 export const PEER_FRAME_BYTES_MAX = VALUE_BYTES_MAX_CEILING + 4 * FRAME_OVERHEAD_BYTES_MAX
@@ -29,8 +36,20 @@ export const PEER_FRAME_BYTES_MAX = VALUE_BYTES_MAX_CEILING + 4 * FRAME_OVERHEAD
 const GREETING_BYTES_MAX = 256 * 1024
 /** Unsent, beyond the largest frame: some windows of the stream, which is sent again after a REWIND. */
 const UNSENT_BYTES_MAX = 64 * 1024 * 1024
+/** A link without a byte for so long is dead, in ms. */
+const SILENCE_MS_MAX = 5000
+/** A bulk connection without a byte for so many intervals is made anew. */
+const ROUNDS_MISSED = 5
+/** What a server refuses with as it refuses a client, as a code of ours. */
+const CODES: Readonly<Record<number, string>> = {
+  [Status.Unauthenticated]: 'secret',
+  [Status.Forbidden]: 'role',
+  [Status.Overloaded]: 'overloaded',
+}
 
 export interface PeerConnectionEvents {
+  /** The other end, which was dialed, may be greeted. */
+  onReady(connection: PeerConnection): void
   /** The other end said who it is; throws, or refuses, if it is not let in. */
   onHello(connection: PeerConnection, hello: PeerHello): void
   /** A message, lent until it returns. Throws ProtocolError. */
@@ -46,6 +65,10 @@ export class PeerConnection {
   channel: Channel | undefined
   /** The address that was dialed; undefined for an accepted one. */
   readonly dialed: string | undefined
+  /** What a dialed connection proves, and wants to be proved. */
+  readonly secret: ClusterSecret | undefined
+  /** By which the other end is a server; it must name what that calls itself. */
+  readonly certificate: Certificate | undefined
   /** Monotonic time of the last bytes, in ms. */
   heardMs: number
   hello: PeerHello | undefined
@@ -53,12 +76,15 @@ export class PeerConnection {
   /** Why it was closed, as far as is known; and whether the other end said so. */
   why = 'the connection was closed'
   refusedBy: { code: string; text: string; label: string | undefined } | undefined
+  /** Set when this end refuses to go on: the other end did not prove that it belongs here. */
+  unproven: string | undefined
   readonly #transport: Transport
   readonly #events: PeerConnectionEvents
   readonly #reader = new Reader()
   readonly #writer = new Writer(1024)
   /** Of the largest frame sent so far: it may be on its way for long, and others wait behind it. */
   #largestBytes = 0
+  #authentication: PeerAuthentication | undefined
   #isClosed = false
 
   constructor(
@@ -66,7 +92,10 @@ export class PeerConnection {
     channel: Channel | undefined,
     dialed: string | undefined,
     events: PeerConnectionEvents,
+    { secret, certificate }: PeerProofs = {},
   ) {
+    this.secret = secret
+    this.certificate = certificate
     this.#transport = transport
     this.remote = transport.remote
     this.channel = channel
@@ -83,15 +112,30 @@ export class PeerConnection {
     return this.#isClosed
   }
 
+  /** One of the two ends does not want the other. */
+  get isRefused(): boolean {
+    return this.refusedBy !== undefined || this.unproven !== undefined
+  }
+
+  /** A stream on which nobody said HELLO, nor why not. */
+  get isUnanswered(): boolean {
+    return this.channel === Channel.Stream && this.hello === undefined && !this.isRefused
+  }
+
   get unsentBytes(): number {
     return this.#transport.unsentBytes
   }
 
-  /** Reads the transport itself; an accepted connection gets its frames from the session instead. */
+  /**
+   * Reads the transport itself, and authenticates if there is a secret; an accepted connection gets its frames from the
+   * session instead.
+   */
   open(): void {
-    const frames = new FrameReader(GREETING_BYTES_MAX, (bytes, at, end) => {
+    const firstBytesMax = this.secret === undefined ? GREETING_BYTES_MAX : UNAUTHENTICATED_BYTES_MAX
+    const frames = new FrameReader(firstBytesMax, (bytes, at, end) => {
       this.take(bytes, at, end)
       if (this.hello !== undefined) frames.frameBytesMax = PEER_FRAME_BYTES_MAX
+      else if (this.#authentication === undefined) frames.frameBytesMax = GREETING_BYTES_MAX
       return !this.#isClosed
     })
     this.#transport.open({
@@ -108,6 +152,25 @@ export class PeerConnection {
       onDrain: () => {},
       onClose: (error) => this.closed(error?.message ?? this.why),
     })
+    if (this.secret === undefined) this.#events.onReady(this)
+    else this.#authenticate(this.secret)
+  }
+
+  #authenticate(secret: ClusterSecret): void {
+    this.#authentication = new PeerAuthentication(secret, {
+      onRequest: (frame) => this.send(frame),
+      onDone: () => {
+        this.#authentication = undefined
+        this.#events.onReady(this)
+      },
+      onFailure: (error) => this.#distrust(error),
+    })
+    this.#authentication.begin()
+  }
+
+  #distrust({ message }: AuthenticationError): void {
+    this.unproven = message
+    this.destroy(message)
   }
 
   /** Bytes have come: a large value on a slow network is no silence. */
@@ -121,16 +184,32 @@ export class PeerConnection {
     const reader = this.#reader
     try {
       reader.open(bytes, at, end)
-      if (reader.head === PeerOpcode.Hello) this.#takeHello(reader)
+      if (this.isDialed && reader.head < FIRST_PEER_OPCODE) this.#takeReply(reader)
+      else if (this.#authentication !== undefined)
+        throw new ProtocolError(Status.Malformed, `message ${reader.head} before it has authenticated`)
+      else if (reader.head === PeerOpcode.Hello) this.#takeHello(reader)
       else if (reader.head === PeerOpcode.Bye) this.#takeBye(reader)
       else if (this.hello === undefined && reader.head === PeerOpcode.Refused) this.#takeBye(reader)
       else if (this.hello === undefined)
         throw new ProtocolError(Status.Malformed, `HELLO is expected first, got message ${reader.head}`)
       else this.#events.onMessage(this, bytes, at, end)
     } catch (error) {
-      if (!(error instanceof ProtocolError)) throw error
-      this.destroy(`not understood: ${error.message}`)
+      if (error instanceof AuthenticationError) this.#distrust(error)
+      else if (error instanceof ProtocolError) this.destroy(`not understood: ${error.message}`)
+      else throw error
     }
+  }
+
+  /** What a server says to clients too: the answers to AUTH, and that somebody must go. */
+  #takeReply(reply: Reader): void {
+    if (reply.head >= FIRST_ERROR) {
+      const text = errorText(reply)
+      this.refusedBy = { code: CODES[reply.head] ?? `status ${reply.head}`, text, label: undefined }
+      this.why = text
+      this.end()
+    } else if (this.#authentication !== undefined && reply.id !== PUSH_REQUEST_ID)
+      this.#authentication.take(reply)
+    else throw new ProtocolError(Status.Malformed, `HELLO is expected first, got message ${reply.head}`)
   }
 
   #takeHello(reader: Reader): void {
@@ -175,6 +254,26 @@ export class PeerConnection {
     this.end()
   }
 
+  /** Whoever dials again while a stream is silent has probably lost it already. */
+  isAlive(nowMs: number, pingMs: number): boolean {
+    return nowMs - this.heardMs < 2 * pingMs
+  }
+
+  /** Throws a PeerRefusal if its certificate is what proves it, and that names somebody else. */
+  mustBeCertified(label: string): void {
+    if (this.certificate === undefined || isCertified(label, this.certificate)) return
+    const why = this.certificate === NO_CERTIFICATE ? 'it has no' : `${label} is not named by its`
+    throw new PeerRefusal('certificate', `${why} certificate`)
+  }
+
+  /** Closes it if it has brought no byte for too long; `roundMs`: between two rounds, when bulk is silent. */
+  closeIfSilent(nowMs: number, roundMs: number): void {
+    const isUpBulk = this.channel === Channel.Bulk && this.hello !== undefined
+    // Nothing is said there between two rounds, and a connection that died unnoticed would end them for good.
+    const silenceMsMax = isUpBulk ? Math.max(SILENCE_MS_MAX, ROUNDS_MISSED * roundMs) : SILENCE_MS_MAX
+    if (nowMs - this.heardMs > silenceMsMax) this.destroy(`not a byte for ${silenceMsMax} ms`)
+  }
+
   end(): void {
     this.#transport.end()
     this.closed(this.why)
@@ -190,6 +289,7 @@ export class PeerConnection {
   closed(why: string): void {
     if (this.#isClosed) return
     this.#isClosed = true
+    this.#authentication?.cancel()
     this.why = why
     this.#events.onClosed(this)
   }

@@ -1,16 +1,19 @@
 // Keeps trying to reach one address until its owner says that it need not: a dial, then a pause, then a dial.
 //
-// Between the mesh, which knows which addresses are wanted, and sockets. Backoff is exponential with full jitter and
+// Between the mesh, which knows which addresses are wanted, and the server's way to dial: TCP, or TLS. Backoff is exponential with full jitter and
 // begins anew with the first message that came back, not with the connection: a server that accepts and hangs up is
 // not hammered. Names are resolved at each dial.
 
+import type { TcpSocketConnectOpts } from 'node:net'
 import { backoffMs } from '../protocol/backoff.ts'
-import type { ReadBuffer } from '../protocol/read-buffer.ts'
-import { dialSocket, type SocketTransport } from '../protocol/socket-transport.ts'
+import type { DialEvents, SocketTransport } from '../protocol/socket-transport.ts'
 
 const RECONNECT = { minMs: 100, maxMs: 5000 }
 const CONNECT_TIMEOUT_MS = 5000
 const ADDRESS_ATTEMPT_TIMEOUT_MS = 250
+
+/** Begins to connect to `host`; as `dialSocket`. Returns how to give up. */
+export type DialPeer = (options: TcpSocketConnectOpts, events: DialEvents) => () => void
 
 export interface DialerEvents {
   /** Whether a connection is wanted now; asked before each dial. */
@@ -23,7 +26,7 @@ export interface DialerEvents {
 export class PeerDialer {
   readonly host: string
   readonly port: number
-  readonly #buffer: ReadBuffer
+  readonly #dialPeer: DialPeer
   readonly #events: DialerEvents
   #attempt = 0
   #timer: NodeJS.Timeout | undefined
@@ -33,10 +36,10 @@ export class PeerDialer {
   #isBusy = false
   #isClosed = false
 
-  constructor(host: string, port: number, buffer: ReadBuffer, events: DialerEvents) {
+  constructor(host: string, port: number, dialPeer: DialPeer, events: DialerEvents) {
     this.host = host
     this.port = port
-    this.#buffer = buffer
+    this.#dialPeer = dialPeer
     this.#events = events
   }
 
@@ -77,7 +80,22 @@ export class PeerDialer {
       this.again()
       return
     }
-    const { socket, transport } = dialSocket(
+    const timer = setTimeout(
+      () => fail(new Error(`no connection within ${CONNECT_TIMEOUT_MS} ms`)),
+      CONNECT_TIMEOUT_MS,
+    )
+    timer.unref()
+    const stop = () => {
+      clearTimeout(timer)
+      this.#cancel = undefined
+    }
+    const fail = (error: Error) => {
+      this.#cancel?.()
+      this.#events.onFailure(error)
+      this.again()
+    }
+    this.#isBusy = true
+    const giveUp = this.#dialPeer(
       {
         host: this.host,
         port: this.port,
@@ -85,34 +103,17 @@ export class PeerDialer {
         autoSelectFamily: true,
         autoSelectFamilyAttemptTimeout: ADDRESS_ATTEMPT_TIMEOUT_MS,
       },
-      this.#buffer,
+      {
+        onTransport: (transport) => {
+          stop()
+          this.#events.onTransport(transport)
+        },
+        onFailure: fail,
+      },
     )
-    const timer = setTimeout(
-      () => fail(new Error(`no connection within ${CONNECT_TIMEOUT_MS} ms`)),
-      CONNECT_TIMEOUT_MS,
-    )
-    timer.unref()
-    // A socket that is destroyed while it connects may still report an error.
-    const giveUp = () => {
-      clearTimeout(timer)
-      this.#cancel = undefined
-      socket.removeAllListeners()
-      socket.on('error', () => {})
-      socket.destroy()
-    }
-    const fail = (error: Error) => {
+    this.#cancel = () => {
+      stop()
       giveUp()
-      this.#events.onFailure(error)
-      this.again()
     }
-    this.#isBusy = true
-    this.#cancel = giveUp
-    socket.once('error', fail)
-    socket.once('connect', () => {
-      clearTimeout(timer)
-      this.#cancel = undefined
-      socket.off('error', fail)
-      this.#events.onTransport(transport())
-    })
   }
 }

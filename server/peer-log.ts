@@ -4,6 +4,7 @@
 // time and then every tenth, hundredth, thousandth …, and always counted.
 
 import type { Logger } from './options.ts'
+import { isRound, Repeats } from './repeats.ts'
 import type { ReplicationEvent } from './replication/replicator.ts'
 
 /** What is remembered of a peer beyond its link. */
@@ -18,13 +19,11 @@ export interface PeerHistory {
 const HISTORIES_MAX = 256
 /** A member that could not be reached for so long is worth a warning, in ms. */
 const MISSING_LINK_MS = 15_000
-/** Whoever calls itself something else each time is counted here, together with all such. */
-const OTHERS = ''
 
 export class PeerLog {
   readonly #logger: Logger
   readonly #histories = new Map<string, PeerHistory>()
-  readonly #counts = new Map<string, number>()
+  readonly #repeats = new Repeats()
   readonly #missingSinceMs = new Map<string, number>()
   /** Connections of servers that were refused, or refused this one. */
   refusals = 0
@@ -44,7 +43,7 @@ export class PeerLog {
   connected(label: string, remote: string, region: string): void {
     const history = this.of(label)
     history.reconnects++
-    for (const key of [...this.#counts.keys()]) if (key.endsWith(` ${label}`)) this.#counts.delete(key)
+    this.#repeats.forget((key) => key.endsWith(` ${label}`))
     this.#logger.info({ peer: label, remote, region, reconnects: history.reconnects }, 'peer connected')
   }
 
@@ -60,15 +59,21 @@ export class PeerLog {
 
   failed(label: string, address: string, why: string): void {
     this.of(label).lastError = why
-    const times = this.#count(`failed ${label}`)
+    const times = this.#repeats.count(`failed ${label}`)
     if (isRound(times)) this.#logger.warn({ peer: label, address, why, times }, 'peer unreachable')
+  }
+
+  /** Somebody listens there, and says nothing that a server says. */
+  unanswered(label: string, address: string, why: string): void {
+    const hint = 'is it a cache server, and TLS spoken at both ends or at neither?'
+    this.failed(label, address, `${why} before HELLO; ${hint}`)
   }
 
   /** This server does not let somebody in. */
   refused(label: string, remote: string, code: string, why: string): void {
     // Strangers have no history: it is for those this server has to do with.
     this.#refusal(this.#histories.get(label), why)
-    const times = this.#count(`refused ${label}`)
+    const times = this.#repeats.count(`refused ${label}`)
     if (isRound(times)) this.#logger.warn({ peer: label, remote, code, why, times }, 'peer refused')
   }
 
@@ -76,7 +81,7 @@ export class PeerLog {
   refusedBy(label: string, remote: string, code: string, why: string): void {
     if (code === 'closing' || code === 'new boot') return
     this.#refusal(this.of(label), why)
-    const times = this.#count(`refused by ${label}`)
+    const times = this.#repeats.count(`refused by ${label}`)
     if (isRound(times)) this.#logger.warn({ peer: label, remote, code, why, times }, 'refused by peer')
   }
 
@@ -103,13 +108,13 @@ export class PeerLog {
     }
     if (name === 'clock skew' || name === 'refused by peer') {
       this.#refusal(this.of(peer), String(facts['reason']))
-      const times = this.#count(`${name} ${peer}`)
+      const times = this.#repeats.count(`${name} ${peer}`)
       if (isRound(times)) this.#logger.warn({ ...facts, times }, name)
       return
     }
     if (name === 'clocks apart') {
       // Every second, and nothing is refused yet.
-      const times = this.#count(`${name} ${peer}`)
+      const times = this.#repeats.count(`${name} ${peer}`)
       if (isRound(times)) this.#logger.warn({ ...facts, times }, name)
       return
     }
@@ -122,17 +127,4 @@ export class PeerLog {
     history.refusals++
     history.lastError = why
   }
-
-  #count(key: string): number {
-    const isCounted = this.#counts.size < HISTORIES_MAX || this.#counts.has(key)
-    const counted = isCounted ? key : OTHERS
-    const times = (this.#counts.get(counted) ?? 0) + 1
-    this.#counts.set(counted, times)
-    return times
-  }
-}
-
-/** 1, 10, 100, … */
-function isRound(times: number): boolean {
-  return Number.isInteger(Math.log10(times))
 }

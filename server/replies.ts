@@ -1,9 +1,10 @@
 // Replies, or the parts that several have in common. Between the handlers and the bytes of `Output`.
 
 import { ProtocolError } from '../protocol/errors.ts'
-import { VERSION_BYTES } from '../protocol/limits.ts'
+import { PUSH_REQUEST_ID, VERSION_BYTES } from '../protocol/limits.ts'
 import { Status } from '../protocol/messages.ts'
 import type { Reader } from '../protocol/reader.ts'
+import { Writer } from '../protocol/writer.ts'
 import { type Keyspace, WriteOutcome } from './keyspace.ts'
 import type { Output } from './output.ts'
 import type { RecordHead } from './store/store.ts'
@@ -30,6 +31,34 @@ export function beginReply(output: Output, request: Reader, status: Status, oper
 export function replyStatus(output: Output, request: Reader, status: Status): void {
   output.room(REPLY_HEAD_BYTES)
   output.endFrame(beginReply(output, request, status, 0))
+}
+
+/** Room for an error with this text, in bytes. */
+export function errorBytes(message: string): number {
+  return REPLY_HEAD_BYTES + message.length * 3
+}
+
+/** An error frame; the caller made room. */
+export function writeError(
+  writer: Writer,
+  id: number,
+  status: Status,
+  text: string,
+  retryAfterMs?: number,
+): void {
+  const start = writer.beginFrame(retryAfterMs === undefined ? 3 : 4)
+  writer.int(status)
+  writer.int(id)
+  writer.string(text)
+  if (retryAfterMs !== undefined) writer.int(retryAfterMs)
+  writer.endFrame(start)
+}
+
+/** What a server says unasked: a frame of its own. */
+export function pushOf(status: Status, text: string, retryAfterMs?: number): Buffer {
+  const writer = new Writer(errorBytes(text))
+  writeError(writer, PUSH_REQUEST_ID, status, text, retryAfterMs)
+  return writer.bytes.subarray(0, writer.at)
 }
 
 export function writeVersion(output: Output, keyspace: Keyspace, head: RecordHead): void {

@@ -1,6 +1,6 @@
 // OrmucoCacheServer: puts store, keyspace, handlers and sessions together and gives them a port, a clock and timers.
 //
-// Between whoever starts a server and its parts; the only file here that listens. Life:
+// Between whoever starts a server and its parts. Life:
 //
 //   idle ──start()──> starting ──> listening ──close()──> draining ──> closed
 //                        └──(port in use …)──> idle            destroy() from any state ──> closed
@@ -9,19 +9,22 @@
 // is still busy when `drainMs` is over is cut. Other servers get the last writes, and so they are left last.
 
 import { randomBytes } from 'node:crypto'
-import { createServer, isIP, type Server as NetServer, type Socket } from 'node:net'
+import { isIP } from 'node:net'
 import { CacheError } from '../protocol/errors.ts'
 import { BOOT_ID_BYTES } from '../protocol/limits.ts'
 import { ReadBuffer } from '../protocol/read-buffer.ts'
-import { acceptedTransport } from '../protocol/socket-transport.ts'
 import type { Transport } from '../protocol/transport.ts'
 import { PACKAGE_VERSION } from '../protocol/version.ts'
+import { Access } from './access.ts'
+import { Arrivals } from './arrivals.ts'
+import { candidateHost } from './candidates.ts'
 import { HybridClock } from './clock.ts'
 import { Discovery } from './discovery.ts'
 import { type Environment, fromEnvironment } from './environment.ts'
 import type { Handler } from './handler.ts'
 import { makeHandlers } from './handlers.ts'
 import { Keyspace } from './keyspace.ts'
+import { type Arrived, Listener } from './listener.ts'
 import { isWildcard } from './loopback.ts'
 import { Mesh } from './mesh.ts'
 import { multicastGroup } from './multicast.ts'
@@ -29,13 +32,15 @@ import { type ResolvedServerOptions, resolveOptions, type ServerOptions } from '
 import { Output } from './output.ts'
 import type { PeerConnection } from './peer-connection.ts'
 import { type PeerStatus, replicationStats } from './peer-status.ts'
+import { addressIn } from './repeats.ts'
 import { replicationDefaults } from './replication/defaults.ts'
 import { Replicator } from './replication/replicator.ts'
-import { Session, type SessionHost } from './session.ts'
+import { type Arrival, Session, type SessionHost } from './session.ts'
 import { type Identity, type ServerStats, Statistics } from './statistics.ts'
 import { ArenaStore } from './store/arena-store.ts'
 import { HeapStore } from './store/heap-store.ts'
 import type { Store } from './store/store.ts'
+import { certificateShown, dialerOf, ServerTls } from './tls.ts'
 
 /** How often the store's upkeep runs, in ms, and how much of it at a time: about 1 ms of work. */
 const SWEEP_EVERY_MS = 50
@@ -44,11 +49,7 @@ const SWEEP_BUDGET = 1000
 const CHECK_EVERY_MS = 1000
 /** While draining: a connection without a request for this long is done. */
 const QUIET_MS = 100
-/** Connections the kernel may hold until they are accepted. */
-const BACKLOG = 1024
 const HASH_KEY_BYTES = 16
-/** A socket says when it has drained only after it held this much: no more than the lowest `outputBytesMax`. */
-const SOCKET_MARK_BYTES = 4 * 1024
 
 /** Where a server listens. */
 export interface Address {
@@ -65,8 +66,10 @@ export class OrmucoCacheServer implements AsyncDisposable {
   readonly #statistics = new Statistics(Date.now())
   readonly #sessions = new Set<Session>()
   readonly #portIsDefault: boolean
+  readonly #access: Access
+  readonly #tls: ServerTls | undefined
+  readonly #listener: Listener
   #discovery: Discovery | undefined
-  #net: NetServer | undefined
   #state: 'idle' | 'starting' | 'listening' | 'draining' | 'closed' = 'idle'
   #address: Address | undefined
   #timers: NodeJS.Timeout[] = []
@@ -74,16 +77,24 @@ export class OrmucoCacheServer implements AsyncDisposable {
   #closing: Promise<void> | undefined
   #onQuiet: (() => void) | undefined
 
-  /** Reads no environment. Throws OptionError for what cannot be. */
+  /** Reads no environment, but the files that options name. Throws OptionError for what cannot be. */
   constructor(options: ServerOptions = {}) {
     this.#options = resolveOptions(options)
     this.#portIsDefault = options.port === undefined
     const buffer = new ReadBuffer()
     const store = makeStore(this.#options)
     const clock = new HybridClock()
+    const tls = this.#options.tlsCert === '' ? undefined : new ServerTls(this.#options, this.#options.logger)
+    this.#tls = tls
+    this.#access = new Access({
+      options: this.#options,
+      onPeerRefused: (remote, code, why) => this.#mesh.log.refused(addressIn(remote), remote, code, why),
+      onChange: () => this.#onAccessChange(),
+    })
     this.#mesh = new Mesh({
       logger: this.#options.logger,
-      buffer,
+      dial: dialerOf(tls, buffer),
+      proofs: (transport) => this.#access.proofs(certificateShown(transport)),
       random: Math.random,
       makeReplicator: (effects) =>
         new Replicator({
@@ -115,6 +126,7 @@ export class OrmucoCacheServer implements AsyncDisposable {
     this.#host = {
       options: this.#options,
       handlers: this.#makeHandlers(),
+      access: this.#access,
       keyspace: this.#keyspace,
       output: new Output(),
       input: buffer,
@@ -125,6 +137,14 @@ export class OrmucoCacheServer implements AsyncDisposable {
       onChunkEnd: () => this.#mesh.wake(),
       onClosed: (session, why) => this.#onSessionClosed(session, why),
     }
+    this.#listener = new Listener({
+      options: this.#options,
+      buffer,
+      arrivals: new Arrivals(this.#options, this.#statistics.counters, this.#options.logger),
+      tls,
+      now: Date.now,
+      onArrived: (arrived) => this.#onArrived(arrived),
+    })
     this.#every(SWEEP_EVERY_MS, () => this.#sweep())
     this.#every(CHECK_EVERY_MS, () => this.#check())
   }
@@ -144,28 +164,24 @@ export class OrmucoCacheServer implements AsyncDisposable {
     if (this.#state !== 'idle')
       throw new CacheError('CACHE_CLOSED', `a server that is ${this.#state} cannot be started`)
     this.#state = 'starting'
-    const net = createServer({ noDelay: true, pauseOnConnect: true }, (socket) => this.#onConnection(socket))
     const { host, port, multicast, logger } = this.#options
+    const address = { host, port }
     try {
-      await listen(net, host, port).catch((error: NodeJS.ErrnoException) => {
+      await this.#access.ready()
+      address.port = await this.#listener.listen(host, port).catch((error: NodeJS.ErrnoException) => {
         // Servers that find each other need not know each other's ports: several on one machine just start.
         if (error.code !== 'EADDRINUSE' || multicast === '' || !this.#portIsDefault) throw error
         logger.warn({ port }, 'default port is taken, another one will do')
-        return listen(net, host, 0)
+        return this.#listener.listen(host, 0)
       })
     } catch (error) {
       if (this.#state === 'starting') this.#state = 'idle'
       throw error
     }
-    const bound = net.address()
-    const address = { host, port: typeof bound === 'object' && bound !== null ? bound.port : port }
     if (this.#state !== 'starting') {
-      net.close()
+      void this.#listener.close()
       throw new CacheError('CACHE_CLOSED', 'the server was closed while it started')
     }
-    net.removeAllListeners('error')
-    net.on('error', (error) => this.#options.logger.error({ error: error.message }, 'accept failed'))
-    this.#net = net
     this.#address = address
     this.#state = 'listening'
     const { region, cluster, store, maxMemoryBytes, maxEntries, defaultTtlSeconds, renewOnHit } =
@@ -180,6 +196,7 @@ export class OrmucoCacheServer implements AsyncDisposable {
     this.#options.logger.info(
       {
         ...address,
+        tls: this.#tls !== undefined,
         nodeId: this.#identity.nodeId(),
         region,
         cluster,
@@ -205,6 +222,7 @@ export class OrmucoCacheServer implements AsyncDisposable {
       label: this.#nodeId(),
       boot: this.#mesh.replicator.replica.boot,
       announce: () => (isWildcard(host) ? { port } : { host: isIP(host) === 0 ? undefined : host, port }),
+      secret: () => this.#access.secret?.key,
       onFound: (address) => this.#mesh.find(address),
       logger: this.#options.logger,
       random: Math.random,
@@ -215,6 +233,10 @@ export class OrmucoCacheServer implements AsyncDisposable {
 
   /** Serves a connection that did not come through the port: one end of `memoryTransports()`. */
   serve(transport: Transport): void {
+    this.#serve(transport, {}, this.#host)
+  }
+
+  #serve(transport: Transport, arrival: Arrival, host: SessionHost): void {
     if (this.#state === 'draining' || this.#state === 'closed') {
       transport.destroy()
       return
@@ -222,7 +244,25 @@ export class OrmucoCacheServer implements AsyncDisposable {
     const { counters } = this.#host
     counters.accepted++
     counters.clients++
-    this.#sessions.add(new Session(transport, this.#host))
+    this.#sessions.add(new Session(transport, host, arrival))
+  }
+
+  #onArrived({ transport, certificate, place, visit }: Arrived): void {
+    const host = visit.isCandidate ? candidateHost(this.#host, visit) : this.#host
+    this.#serve(transport, { certificate, place }, host)
+  }
+
+  /**
+   * Reads certificates, auth file and cluster secret anew. Connections stay, but for those of users who are gone or have
+   * other keys. Throws an OptionError, and keeps everything as it was, if anything cannot be.
+   */
+  reload(): void {
+    const replaceTls = this.#tls?.prepareReload()
+    const replaceAccess = this.#access.prepareReload()
+    replaceTls?.()
+    replaceAccess()
+    this.#listener.reload()
+    this.#options.logger.info({}, 'reloaded')
   }
 
   stats(): ServerStats {
@@ -268,9 +308,7 @@ export class OrmucoCacheServer implements AsyncDisposable {
     const { logger } = this.#options
     this.#state = 'draining'
     logger.info({ connections: this.#sessions.size, drainMs }, 'draining')
-    const { promise: netClosed, resolve: onNetClosed } = deferred()
-    if (this.#net === undefined) onNetClosed()
-    else this.#net.close(onNetClosed)
+    const listenerClosed = this.#listener.close()
     for (const session of this.#sessions) session.announceDrain()
     const { promise: quiet, resolve: onQuiet } = deferred()
     this.#onQuiet = onQuiet
@@ -278,13 +316,15 @@ export class OrmucoCacheServer implements AsyncDisposable {
       for (const session of this.#sessions) session.destroy('the drain timeout is over')
     }, drainMs)
     const drainingSinceMs = Date.now()
-    const endQuietOnes = setInterval(() => this.#endQuietSessions(drainingSinceMs), QUIET_MS / 2)
+    // Judged after the poll phase: what arrived while this process was busy is read first.
+    const judge = () => this.#endQuietSessions(drainingSinceMs)
+    const endQuietOnes = setInterval(() => setImmediate(judge), QUIET_MS / 2)
     this.#leaveWhenServed()
     if (this.#sessions.size === 0) onQuiet()
     await quiet
     clearTimeout(timer)
     clearInterval(endQuietOnes)
-    await netClosed
+    await listenerClosed
     this.#stop()
     logger.info({}, 'stopped')
   }
@@ -311,23 +351,12 @@ export class OrmucoCacheServer implements AsyncDisposable {
   #stop(): void {
     this.#state = 'closed'
     this.#address = undefined
-    this.#net?.close()
+    void this.#listener.close()
     void this.#discovery?.stop()
     this.#mesh.close()
     for (const timer of this.#timers) clearInterval(timer)
     if (this.#sweepAgain !== undefined) clearImmediate(this.#sweepAgain)
     this.#statistics.stop()
-  }
-
-  #onConnection(socket: Socket): void {
-    const { counters } = this.#host
-    if (this.#sessions.size >= this.#options.maxConnections) {
-      counters.refused++
-      this.#options.logger.warn({ maxConnections: this.#options.maxConnections }, 'overloaded')
-      socket.destroy()
-      return
-    }
-    this.serve(acceptedTransport(socket, this.#host.input, SOCKET_MARK_BYTES))
   }
 
   /** Another server has dialed in: the session goes on reading frames, for the mesh. */
@@ -336,7 +365,7 @@ export class OrmucoCacheServer implements AsyncDisposable {
     const { counters } = this.#host
     counters.clients--
     counters.peers++
-    const connection = this.#mesh.accept(session.transport)
+    const connection = this.#mesh.accept(session.transport, session.principal?.certificate)
     connection.take(bytes, at, end)
     return connection
   }
@@ -353,6 +382,11 @@ export class OrmucoCacheServer implements AsyncDisposable {
     if (this.#sessions.size === 0) this.#onQuiet?.()
   }
 
+  #onAccessChange(): void {
+    for (const session of this.#sessions) session.reexamine()
+    this.#mesh.dropUnproven(this.#access.secret)
+  }
+
   #sweep(): void {
     this.#sweepAgain = undefined
     const done = this.#keyspace.store.sweep(Date.now(), SWEEP_BUDGET)
@@ -362,6 +396,7 @@ export class OrmucoCacheServer implements AsyncDisposable {
 
   #check(): void {
     const nowMs = Date.now()
+    this.#listener.check(nowMs)
     for (const session of this.#sessions) session.check(nowMs)
   }
 
@@ -375,6 +410,8 @@ export class OrmucoCacheServer implements AsyncDisposable {
       keyspace: this.#keyspace,
       identity: this.#identity,
       valueBytesMax: this.#options.maxValueBytes,
+      requestsInFlightMax: this.#options.requestsInFlightMax,
+      access: this.#access,
       writes: this.#mesh.replicator,
       peers: { peers: () => this.#mesh.peers(), forget: (nodeId) => this.#mesh.forget(nodeId) },
       stats: () => this.stats(),
@@ -386,16 +423,6 @@ export class OrmucoCacheServer implements AsyncDisposable {
     const { host, port } = this.#address ?? this.#options
     return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
   }
-}
-
-function listen(net: NetServer, host: string, port: number): Promise<void> {
-  return new Promise<void>((resolve, reject) => {
-    net.once('error', reject)
-    net.listen({ host, port, backlog: BACKLOG }, () => {
-      net.off('error', reject)
-      resolve()
-    })
-  })
 }
 
 function newBoot(): string {

@@ -3,6 +3,8 @@
 // Between a transport and the handlers. It knows opcodes only as numbers and values not at all. It stops dispatching
 // when the other end does not read (at the output mark) and goes on when that has drained; it closes after an error
 // that leaves no way back, having said why. Everything synchronous; timers belong to the server, which calls `check`.
+// What the other end may is a rank, compared with what each opcode requires; until it has authenticated, where it must,
+// that is less than nothing, and frames, output and time are short.
 //
 //   open ──(error, QUIT)──────────────────────> ending ──> closed
 //     ├──(QUIT, replies are held back)──> leaving ──^         ^
@@ -10,35 +12,50 @@
 
 import { errorFacts, ProtocolError } from '../protocol/errors.ts'
 import { FrameReader } from '../protocol/frame.ts'
-import { FRAME_HEADER_BYTES, FRAME_OVERHEAD_BYTES_MAX, PUSH_REQUEST_ID } from '../protocol/limits.ts'
+import { FRAME_OVERHEAD_BYTES_MAX, PUSH_REQUEST_ID } from '../protocol/limits.ts'
 import { FIRST_PEER_OPCODE, Opcode, PeerOpcode, Status } from '../protocol/messages.ts'
 import type { ReadBuffer } from '../protocol/read-buffer.ts'
 import { Reader } from '../protocol/reader.ts'
 import type { Transport, TransportEvents } from '../protocol/transport.ts'
+import type { Access, Certificate, Challenge, Principal } from './access.ts'
+import { forbidden, Rank, REQUIRED_RANKS } from './access.ts'
+import { type Place, RETRY_CONNECT_MS } from './arrivals.ts'
+import { FirstBytes } from './first-bytes.ts'
 import type { Handler, Requester } from './handler.ts'
+import { type Held, Holdings } from './holdings.ts'
 import type { Keyspace } from './keyspace.ts'
 import type { ResolvedServerOptions } from './options.ts'
 import { OUTPUT_BUFFER_BYTES, type Output } from './output.ts'
 import { PEER_FRAME_BYTES_MAX } from './peer-connection.ts'
+import { errorBytes, pushOf, writeError } from './replies.ts'
 import type { Counters } from './statistics.ts'
 
 /** What all sessions of a server share. */
 export interface SessionHost {
   readonly options: ResolvedServerOptions
   readonly handlers: readonly (Handler | undefined)[]
+  readonly access: Access
   readonly keyspace: Keyspace
   readonly output: Output
   /** Where sockets read to, and chunks are worked on: one place whose word view need not be made for each of them. */
   readonly input: ReadBuffer
   readonly counters: Counters
   /** Bytes of partial frames and held chunks, and of unsent replies, over all sessions. */
-  readonly held: { partialBytes: number; unsentBytes: number }
+  readonly held: Held
   now(): number
   /** A connection said what servers say first. Whoever is returned gets all its frames; undefined: not here. */
   onPeer(session: Session, bytes: Uint8Array, at: number, end: number): PeerEnd | undefined
   /** A chunk is done: something may have been written. */
   onChunkEnd(): void
   onClosed(session: Session, why: string): void
+}
+
+/** What is known of a connection before it says anything. */
+export interface Arrival {
+  /** Of the other end; whoever signed it was checked. */
+  certificate?: Certificate | undefined
+  /** Among the unauthenticated; the session gives it back. */
+  place?: Place | undefined
 }
 
 /** What a connection becomes once it turned out to come from another server. */
@@ -52,51 +69,94 @@ export interface PeerEnd {
 }
 
 const PEER_OPCODES: ReadonlySet<number> = new Set(Object.values(PeerOpcode))
-/** For whoever speaks text to the binary port. */
-const TEXT_REFUSAL = Buffer.from('binary protocol; use cache-shell, or --http-port\r\n')
-/** How a line of text begins, and no frame within the limits. */
-const TEXT = /^[\r\n\x20-\x7e]{4}/
-/** How a TLS handshake begins: nothing we could say would be understood. */
-const TLS_HANDSHAKE = '\x16\x03'
 
 export class Session implements TransportEvents, Requester {
   clientName = ''
+  challenge: Challenge | undefined
   readonly transport: Transport
   readonly #host: SessionHost
   readonly #frames: FrameReader
   readonly #reader = new Reader()
+  readonly #holdings: Holdings
+  readonly #arrival: Arrival
+  /** Who is there; undefined until that is known. */
+  #principal: Principal | undefined
+  /** Of the principal: looked at for each request. */
+  #rank: Rank = Rank.Unauthenticated
+  /** Something else than to authenticate was asked for before. */
+  #askedBefore = false
   #state: 'open' | 'leaving' | 'ending' | 'closed' = 'open'
+  /** What is said now is the last. */
+  #isLast = false
   /** Set while something is wrong with it; reported when it closes. */
   #why = 'closed by the client'
   #frameSeen = false
-  /** The first bytes of a connection before its first frame: they tell who is there. */
-  #firstBytes = ''
+  readonly #firstBytes = new FirstBytes()
   #paused = false
   #helloSeen = false
   #deferred = 0
   /** Set when the other end is a server: its frames are not requests. */
   #peer: PeerEnd | undefined
-  #partialBytes = 0
-  #unsentBytes = 0
   /** Since when the present partial frame, or the present unsent replies, have made no progress. */
   #midFrameSinceMs = 0
   #stalledSinceMs: number
   /** Reply bytes handed to the transport, and how many of them the other end had taken at the last check. */
   #handedBytes = 0
   #takenBytes = 0
+  readonly #sinceMs: number
   lastChunkMs: number
+  #outputBytesMax: number
 
-  constructor(transport: Transport, host: SessionHost) {
+  constructor(transport: Transport, host: SessionHost, arrival: Arrival = {}) {
+    const { access, options } = host
     this.transport = transport
     this.#host = host
-    this.lastChunkMs = host.now()
-    this.#stalledSinceMs = this.lastChunkMs
-    this.#frames = new FrameReader(host.options.maxValueBytes + FRAME_OVERHEAD_BYTES_MAX, this.#onFrame)
+    this.#holdings = new Holdings(host.held, options)
+    this.#arrival = arrival
+    this.#sinceMs = host.now()
+    this.lastChunkMs = this.#sinceMs
+    this.#stalledSinceMs = this.#sinceMs
+    this.#frames = new FrameReader(options.unauthenticatedFrameBytesMax, this.#onFrame)
+    this.#outputBytesMax = options.unauthenticatedOutputBytesMax
+    const principal = access.arrival(arrival.certificate)
+    if (principal !== undefined) this.authenticated(principal)
     transport.open({
       onChunk: (chunk) => this.onChunk(chunk),
       onDrain: () => this.onDrain(),
       onClose: (error) => this.onClose(error),
     })
+    if (this.mustAuthenticate && !access.takesProofs)
+      this.#dismiss(Status.Unauthenticated, 'the certificate names no role (OU)')
+  }
+
+  get mustAuthenticate(): boolean {
+    return this.#rank === Rank.Unauthenticated
+  }
+
+  authenticated(principal: Principal): void {
+    const { options } = this.#host
+    this.challenge = undefined
+    this.#principal = principal
+    this.#rank = principal.rank
+    this.#frames.frameBytesMax = options.maxValueBytes + FRAME_OVERHEAD_BYTES_MAX
+    this.#outputBytesMax = options.outputBytesMax
+    this.#arrival.place?.leave()
+  }
+
+  authenticationFailed(why: string): void {
+    const { access, counters } = this.#host
+    counters.authFailures++
+    access.failed(this.transport.remote, this.challenge?.name ?? '', why)
+    this.#isLast = true
+  }
+
+  /** What was known of users has changed: whoever is gone must go, and a new role counts from the next request. */
+  reexamine(): void {
+    if (this.#principal === undefined || this.#state === 'closed') return
+    const principal = this.#host.access.again(this.#principal)
+    if (principal === undefined || (this.isPeer && !principal.isPeer))
+      this.#dismiss(Status.Unauthenticated, 'who authenticated this connection was removed, or has new keys')
+    else if (principal !== this.#principal) this.authenticated(principal)
   }
 
   onChunk(chunk: Uint8Array): void {
@@ -114,13 +174,22 @@ export class Session implements TransportEvents, Requester {
     if (this.#state === 'closed') return
     if (error !== undefined) this.#why = error.message
     this.#state = 'closed'
+    this.#arrival.place?.leave()
     this.#peer?.closed(this.#why)
-    this.#release()
+    this.#holdings.release()
     this.#host.onClosed(this, this.#why)
+  }
+
+  get principal(): Principal | undefined {
+    return this.#principal
   }
 
   get isPeer(): boolean {
     return this.#peer !== undefined
+  }
+
+  get deferred(): number {
+    return this.#deferred
   }
 
   /** Requests whose replies are held back. */
@@ -149,10 +218,23 @@ export class Session implements TransportEvents, Requester {
   /** Tells a client that said HELLO that this server goes away. */
   announceDrain(): void {
     if (this.#state !== 'open' || !this.#helloSeen) return
-    const { output } = this.#host
-    output.lend(this.transport)
-    writeError(output, PUSH_REQUEST_ID, Status.ShuttingDown, 'the server is shutting down')
-    output.flush()
+    this.#push(Status.ShuttingDown, 'the server is shutting down')
+  }
+
+  #push(status: Status, text: string, retryAfterMs?: number): void {
+    const frame = pushOf(status, text, retryAfterMs)
+    this.transport.write(frame)
+    this.#handedBytes += frame.length
+    this.#host.output.sentBytes += frame.length
+  }
+
+  /** Says why, unasked, and closes. What was held for it is free at once. */
+  #dismiss(status: Status, why: string, retryAfterMs?: number): void {
+    this.#push(status, why, retryAfterMs)
+    this.#peer?.closed(why)
+    this.#holdings.release()
+    this.#frames.discard()
+    this.end(why)
   }
 
   /** Sends what is unsent, then closes. */
@@ -168,14 +250,19 @@ export class Session implements TransportEvents, Requester {
     this.#why = why
     this.#state = 'ending'
     // At once, before the transport has closed: else the next connection pays for what this one held.
-    this.#release()
+    this.#holdings.release()
     this.transport.destroy()
   }
 
-  /** Closes the connection if it has been in the middle of a frame, or not reading, for too long. */
+  /** Closes the connection if it has not authenticated, was in the middle of a frame, or not reading, for too long. */
   check(nowMs: number): void {
     const { options, counters } = this.#host
-    if (this.#unsentBytes > 0) this.#account()
+    if (this.mustAuthenticate && this.#state === 'open' && nowMs - this.#sinceMs > options.authTimeoutMs) {
+      counters.authTimeouts++
+      this.#dismiss(Status.Unauthenticated, `not authenticated within ${options.authTimeoutMs} ms`)
+      return
+    }
+    if (this.#holdings.unsentBytes > 0) this.#account()
     // What waits for a slow server may grow for long: its window bounds it, and its silence ends it.
     const unsentBytes = this.#peer === undefined ? this.transport.unsentBytes : 0
     const takenBytes = this.#handedBytes - unsentBytes
@@ -197,8 +284,7 @@ export class Session implements TransportEvents, Requester {
     this.lastChunkMs = nowMs
     if (!this.#frames.isMidFrame) this.#midFrameSinceMs = nowMs
     const sentBefore = host.output.sentBytes
-    if (!this.#frameSeen && chunk !== undefined && this.#firstBytes.length < FRAME_HEADER_BYTES)
-      this.#firstBytes += Buffer.from(chunk.subarray(0, FRAME_HEADER_BYTES)).toString('latin1')
+    if (!this.#frameSeen && chunk !== undefined) this.#firstBytes.note(chunk)
     host.output.lend(this.transport)
     try {
       if (chunk === undefined) this.#frames.resume()
@@ -221,15 +307,15 @@ export class Session implements TransportEvents, Requester {
     host.onChunkEnd()
     if (
       host.output.unsentBytes > 0 ||
-      this.#unsentBytes > 0 ||
+      this.#holdings.unsentBytes > 0 ||
       this.#frames.isMidFrame ||
-      this.#partialBytes > 0
+      this.#holdings.partialBytes > 0
     )
       this.#account()
   }
 
   readonly #onFrame = (bytes: Uint8Array, at: number, end: number, view: DataView | undefined): boolean => {
-    const { handlers, counters, output, options } = this.#host
+    const { output } = this.#host
     const reader = this.#reader
     this.#frameSeen = true
     // What follows in this chunk begins now: whoever sends without a pause is in the middle of a frame all the time.
@@ -243,14 +329,8 @@ export class Session implements TransportEvents, Requester {
       reader.open(bytes, at, end, view)
       if (reader.head >= FIRST_PEER_OPCODE && reader.id === PUSH_REQUEST_ID)
         return this.#onPeer(bytes, at, end)
-      const handler = handlers[reader.head]
-      if (handler === undefined)
-        throw new ProtocolError(Status.UnknownOpcode, `there is no opcode ${reader.head}`)
-      if (reader.id === PUSH_REQUEST_ID)
-        throw new ProtocolError(Status.Malformed, `request id ${PUSH_REQUEST_ID} is the server's`)
-      counters.requests[reader.head] = (counters.requests[reader.head] as number) + 1
-      if (reader.head === Opcode.Hello) this.#helloSeen = true
-      handler(reader, output, this)
+      if ((REQUIRED_RANKS[reader.head] as number) > this.#rank) this.#carryOutRestricted(reader)
+      else this.#carryOut(reader)
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error
       // Handlers throw before they write; a reply that was begun all the same would be half a frame.
@@ -258,19 +338,59 @@ export class Session implements TransportEvents, Requester {
       // Nobody can know which request an answer to id 0 is about.
       const isNobodys = reader.id === PUSH_REQUEST_ID
       const status = isNobodys && error.status !== Status.Forbidden ? Status.Malformed : error.status
-      writeError(output, reader.id, status, error.message)
-      if (isNobodys || errorFacts(status).closes) {
+      this.#writeError(reader.id, status, error.message, error.retryAfterMs)
+      if (this.mustAuthenticate) output.flushCopy()
+      if (status === Status.Overloaded) this.#host.counters.overloaded++
+      if (isNobodys || this.#isLast || errorFacts(status).closes) {
         this.#why = error.message
         this.#state = 'ending'
       }
     }
-    return this.#state === 'open' && output.unsentBytes < options.outputBytesMax
+    return this.#state === 'open' && output.unsentBytes < this.#outputBytesMax
+  }
+
+  #carryOut(request: Reader): void {
+    const { handlers, counters, output } = this.#host
+    const handler = handlers[request.head]
+    if (handler === undefined)
+      throw new ProtocolError(Status.UnknownOpcode, `there is no opcode ${request.head}`)
+    if (request.id === PUSH_REQUEST_ID)
+      throw new ProtocolError(Status.Malformed, `request id ${PUSH_REQUEST_ID} is the server's`)
+    counters.requests[request.head] = (counters.requests[request.head] as number) + 1
+    if (request.head === Opcode.Hello) this.#helloSeen = true
+    handler(request, output, this)
+  }
+
+  /** Before authentication some requests may be made, one at a time. */
+  #carryOutRestricted(request: Reader): void {
+    const { counters, output } = this.#host
+    if (!this.mustAuthenticate) {
+      counters.forbidden++
+      throw forbidden(request.head, this.#principal?.role)
+    }
+    if (REQUIRED_RANKS[request.head] === Rank.Anybody) {
+      this.#carryOut(request)
+      output.flushCopy()
+      return
+    }
+    // Once is a client that did not know.
+    this.#isLast = this.#askedBefore
+    this.#askedBefore = true
+    throw new ProtocolError(Status.Unauthenticated, 'this connection must authenticate first: see AUTH')
   }
 
   /** What a server says, and never a client. */
   #onPeer(bytes: Uint8Array, at: number, end: number): boolean {
-    const { onPeer, counters } = this.#host
-    if (this.#reader.head === PeerOpcode.Hello && !this.#helloSeen) this.#peer = onPeer(this, bytes, at, end)
+    const { onPeer, counters, access } = this.#host
+    if (this.#reader.head === PeerOpcode.Hello && !this.#helloSeen) {
+      const why = this.#principal?.isPeer === true ? undefined : access.whyNoPeer()
+      if (why === undefined) this.#peer = onPeer(this, bytes, at, end)
+      else {
+        counters.peerMessagesRefused++
+        access.peerRefused(this.transport.remote, 'role', why)
+        throw new ProtocolError(Status.Forbidden, why)
+      }
+    }
     if (this.#peer !== undefined) {
       this.#frames.frameBytesMax = PEER_FRAME_BYTES_MAX
       return !this.#peer.isClosed
@@ -284,58 +404,45 @@ export class Session implements TransportEvents, Requester {
 
   /** A frame that cannot be: says so, in the language of whoever is there, and closes. */
   #refuse(error: ProtocolError): void {
-    this.#why = error.message
+    const isShort = this.mustAuthenticate && error.status === Status.FrameTooLarge
+    this.#why = isShort ? `${error.message} until it has authenticated` : error.message
     this.#state = 'ending'
-    if (!this.#frameSeen && TEXT.test(this.#firstBytes)) this.transport.write(TEXT_REFUSAL)
-    else if (this.#frameSeen || !this.#firstBytes.startsWith(TLS_HANDSHAKE))
-      writeError(this.#host.output, 0, error.status, error.message)
+    const refusal = this.#frameSeen ? undefined : this.#firstBytes.refusal
+    if (refusal === undefined) this.#writeError(PUSH_REQUEST_ID, error.status, this.#why)
+    else if (refusal.length > 0) this.transport.write(refusal)
+  }
+
+  #writeError(id: number, status: Status, text: string, retryAfterMs?: number): void {
+    const { output } = this.#host
+    output.room(errorBytes(text))
+    writeError(output, id, status, text, retryAfterMs)
   }
 
   /** Reads on only while the other end reads too. */
   #pauseOrResume(): void {
-    const saturated = this.#host.output.unsentBytes >= this.#host.options.outputBytesMax
+    const saturated = this.#host.output.unsentBytes >= this.#outputBytesMax
     if (saturated === this.#paused) return
     this.#paused = saturated
     if (saturated) this.transport.pause()
     else this.transport.resume()
   }
 
-  #release(): void {
-    this.#host.held.partialBytes -= this.#partialBytes
-    this.#host.held.unsentBytes -= this.#unsentBytes
-    this.#partialBytes = 0
-    this.#unsentBytes = 0
-  }
-
-  /** Keeps the server-wide sums of what is held for this connection, and closes it where they are exceeded. */
+  /** Tells how much is held for this connection, and closes it if that is too much for the server. */
   #account(): void {
-    const { held, options, counters } = this.#host
-    const partialBytes = this.#frames.bufferedBytes
-    // Nor is it a reply: clients must not be cut because servers are slow.
+    const { options, counters } = this.#host
+    // What waits for a slow server is no reply: clients must not be cut because servers are slow.
     const unsent = this.#peer === undefined ? this.transport.unsentBytes : 0
-    // A socket that does not take all keeps the whole buffer it was given.
-    const unsentBytes = unsent === 0 ? 0 : Math.max(unsent, OUTPUT_BUFFER_BYTES)
-    const partialGrew = partialBytes > this.#partialBytes
-    const unsentGrew = unsentBytes > this.#unsentBytes
-    held.partialBytes += partialBytes - this.#partialBytes
-    held.unsentBytes += unsentBytes - this.#unsentBytes
-    this.#partialBytes = partialBytes
-    this.#unsentBytes = unsentBytes
-    if (partialGrew && held.partialBytes > options.partialBytesMax) {
-      counters.closedSlow++
-      this.destroy(`incomplete frames of all connections exceed ${options.partialBytesMax} bytes`)
-    } else if (unsentGrew && held.unsentBytes > options.unsentBytesMax) {
-      counters.closedSlow++
-      this.destroy(`unsent replies of all connections exceed ${options.unsentBytesMax} bytes`)
+    // A socket that does not take all keeps the whole buffer it was given; before authentication that is a copy.
+    const unsentBytes = unsent === 0 || this.mustAuthenticate ? unsent : Math.max(unsent, OUTPUT_BUFFER_BYTES)
+    const exceeded = this.#holdings.update(this.#frames.bufferedBytes, unsentBytes)
+    if (exceeded === undefined) return
+    counters.closedSlow++
+    counters.overloaded++
+    if (exceeded === 'partial') {
+      const why = `incomplete frames of all connections exceed ${options.partialBytesMax} bytes`
+      this.#dismiss(Status.Overloaded, why, RETRY_CONNECT_MS)
     }
+    // Nothing can be said to somebody who does not read.
+    else this.destroy(`unsent replies of all connections exceed ${options.unsentBytesMax} bytes`)
   }
-}
-
-function writeError(output: Output, id: number, status: Status, message: string): void {
-  output.room(64 + message.length * 3)
-  const start = output.beginFrame(3)
-  output.int(status)
-  output.int(id)
-  output.string(message)
-  output.endFrame(start)
 }

@@ -68,6 +68,15 @@ export interface ServerStats {
     closedSlow: number
     /** Messages between servers that came from somebody who had not said HELLO as one. */
     peerMessagesRefused: number
+    /** Now: in a TLS handshake, or not authenticated yet. */
+    unauthenticated: number
+    /** Attempts to authenticate that failed, and connections whose time for it was over. */
+    authFailures: number
+    authTimeouts: number
+    /** Requests that the role of who asked does not allow. */
+    forbidden: number
+    /** Requests, and connections that had begun, for which there was no room. */
+    overloaded: number
   }
   network: { receivedBytes: number; sentBytes: number }
   replication: ReplicationStats
@@ -88,6 +97,12 @@ export class Counters {
   peers = 0
   /** What only servers may say, said by somebody who did not introduce itself as one. */
   peerMessagesRefused = 0
+  /** See ServerStats. */
+  unauthenticated = 0
+  authFailures = 0
+  authTimeouts = 0
+  forbidden = 0
+  overloaded = 0
 }
 
 const COMMAND_NAMES = Object.entries(Opcode).map(([name, opcode]) => ({
@@ -124,7 +139,8 @@ export class Statistics {
     const { hits, misses, sets, deletes, conflicts } = keyspace.counters
     const { counters } = this
     const { clients, peers, accepted, refused, closedSlow, receivedBytes, requests } = counters
-    const { peerMessagesRefused } = counters
+    const { peerMessagesRefused, unauthenticated, authFailures, authTimeouts, forbidden, overloaded } =
+      counters
     return {
       server: {
         version: identity.version,
@@ -162,7 +178,10 @@ export class Statistics {
         conflicts,
       },
       commands: Object.fromEntries(COMMAND_NAMES.map(({ name, opcode }) => [name, requests[opcode] ?? 0])),
-      connections: { clients, peers, accepted, refused, closedSlow, peerMessagesRefused },
+      connections: {
+        ...{ clients, peers, accepted, refused, closedSlow, peerMessagesRefused },
+        ...{ unauthenticated, authFailures, authTimeouts, forbidden, overloaded },
+      },
       network: { receivedBytes, sentBytes: from.sentBytes },
       replication: from.replication,
       peers: from.peers,

@@ -87,6 +87,15 @@ describe('imports run one way', () => {
       ['protocol/frame.ts', 'protocol/reader.ts', 'protocol/writer.ts', 'protocol/link.ts', 'protocol/value'],
     ],
     ['protocol/link.ts', ['protocol/value']],
+    [
+      'protocol/authentication.ts',
+      ['protocol/link.ts', 'protocol/transport.ts', 'protocol/writer.ts', 'protocol/value', 'node:'],
+    ],
+    [
+      'protocol/scram',
+      ['protocol/reader.ts', 'protocol/writer.ts', 'protocol/messages.ts', 'protocol/errors.ts', 'node:net'],
+    ],
+    ['server/users.ts', ['server/']],
     ['server/', ['protocol/value', 'protocol/link.ts']],
     [
       'server/replication/',
@@ -209,11 +218,11 @@ describe('the outside world', () => {
     expect(wrong).toEqual([])
   })
 
-  test('importing the client loads no server, logger, command line or HTTP', () => {
+  test('importing the client loads no server, logger, command line, HTTP or TLS', () => {
     const loaded = [...closureOf('client/index.ts')]
     expect(loaded).toContain('protocol/value.ts')
     expect(
-      loaded.filter((what) => /^(server\/|bin\/|pino|commander|node:https?|node:cluster)/.test(what)),
+      loaded.filter((what) => /^(server\/|bin\/|pino|commander|node:(https?|tls|cluster)$)/.test(what)),
     ).toEqual([])
   })
 

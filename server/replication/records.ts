@@ -8,7 +8,7 @@
 import { ProtocolError } from '../../protocol/errors.ts'
 import { BOOT_ID_BYTES, KEY_BYTES_MAX, VALUE_BYTES_MAX_CEILING } from '../../protocol/limits.ts'
 import { Status } from '../../protocol/messages.ts'
-import { emptyRange, type Reader } from '../../protocol/reader.ts'
+import { emptyRange, isUtf8Text, type Reader } from '../../protocol/reader.ts'
 import type { Writer } from '../../protocol/writer.ts'
 import type { BootId } from '../origins.ts'
 import { bootIdOf, type Origins } from '../origins.ts'
@@ -98,6 +98,8 @@ export function readRecord(reader: Reader, sender: BootId, into: RemoteRecord): 
   reader.range(into.key)
   if (into.key.length === 0 || into.key.length > KEY_BYTES_MAX)
     throw refused(`a record's key has 1 to ${KEY_BYTES_MAX} bytes, got ${into.key.length}`)
+  // Nobody could write it here: what clients list must be text.
+  if (!isUtf8Text(into.key)) throw refused("a record's key is UTF-8 text")
   into.hlc = reader.uint()
   into.flags = reader.uint()
   if (into.flags > 255) throw refused(`a record's flags are one byte, got ${into.flags}`)

@@ -3,7 +3,7 @@
 //
 //   FOLDER/package.json      a copy, so that modules are ESM and the package finds its own version
 //   FOLDER/node_modules      a link to the project's
-//   FOLDER/dist/…            protocol, server, client, bin, test/bench
+//   FOLDER/dist/…            protocol, server, client, bin, and the programs of a test folder
 
 import { execFileSync } from 'node:child_process'
 import { existsSync, rmSync } from 'node:fs'
@@ -22,27 +22,34 @@ export interface Build {
   complaints: string
 }
 
+export interface BuildSetup {
+  /** The test folder whose programs are built as well; default: the benchmark's. */
+  programs?: string
+  /** Left out: types are checked. */
+  noCheck?: boolean
+}
+
 /** The folder is removed when this process ends. Throws when nothing runnable came out. */
-export async function build(): Promise<Build> {
+export async function build({ programs = 'test/bench', noCheck = false }: BuildSetup = {}): Promise<Build> {
   const folder = await mkdtemp(join(tmpdir(), 'cache-bench-'))
   process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
   await copyFile(join(PROJECT_DIR, 'package.json'), join(folder, 'package.json'))
   await symlink(join(PROJECT_DIR, 'node_modules'), join(folder, 'node_modules'))
   const distDir = join(folder, 'dist')
   const config = join(folder, 'tsconfig.json')
-  await writeFile(config, JSON.stringify(configuration(distDir)))
+  await writeFile(config, JSON.stringify(configuration(distDir, programs, noCheck)))
   const complaints = compile(config)
   if (!existsSync(join(distDir, 'bin/start-server.js'))) throw new Error(`the build failed:\n${complaints}`)
   return { distDir, complaints }
 }
 
-function configuration(outDir: string) {
+function configuration(outDir: string, programs: string, noCheck: boolean) {
   const inProject = (path: string) => join(PROJECT_DIR, path)
   return {
     extends: inProject('tsconfig.build.json'),
-    compilerOptions: { outDir, rootDir: PROJECT_DIR, declaration: false },
-    include: ['protocol', 'server', 'client', 'bin', 'test/bench'].map(inProject),
-    exclude: [inProject('test/bench/*.test.ts')],
+    compilerOptions: { outDir, rootDir: PROJECT_DIR, declaration: false, noCheck },
+    include: ['protocol', 'server', 'client', 'bin', programs].map(inProject),
+    exclude: [inProject(`${programs}/*.test.ts`)],
   }
 }
 

@@ -3,8 +3,10 @@
 // and the values are checked, on a sample before. It says how busy it was, for a generator that has no time left
 // measures itself.
 
+import { readFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
+import { type ConnectionOptions, connect as connectTls } from 'node:tls'
 import { type Batch, type Load, type ReplyMeter, startLoad } from '../../bin/load.ts'
 import {
   allowance,
@@ -33,6 +35,8 @@ export interface Job {
   port: number
   serverPid: number
   dialect: DialectName
+  /** File of the authority that signed the server's certificate; left out: no TLS. */
+  tlsCaFile?: string
   operation: Operation
   /** Undefined: learn it from a sample, and check the sample's values. */
   replyBytes?: number
@@ -82,6 +86,7 @@ async function run(job: Job): Promise<Outcome> {
   const load = await startLoad({
     host: '127.0.0.1',
     port: job.port,
+    tls: tlsOf(job),
     connections: job.connections,
     newSource: job.kind === 'fill' ? fillSource(job, template) : preparedSource(job, template),
     newMeter: () => new ByteMeter(replyBytes),
@@ -100,6 +105,10 @@ async function run(job: Job): Promise<Outcome> {
   load.stop()
   await load.done
   return { requests, seconds, perSecond: requests / seconds, shares }
+}
+
+function tlsOf({ tlsCaFile }: Job): ConnectionOptions | undefined {
+  return tlsCaFile === undefined ? undefined : { ca: readFileSync(tlsCaFile), servername: 'localhost' }
 }
 
 /** Waits, but fails at once when the load does. */
@@ -136,13 +145,13 @@ async function learnReplyBytes(job: Job, dialect: Dialect): Promise<number> {
     values.set(key, Buffer.alloc(job.valueBytes, `sample ${number} `))
   }
   const stored = await exchange(
-    job.port,
+    job,
     dialect,
     [...values].map(([key, value]) => dialect.set(key, value)),
   )
   if (stored.some((reply) => reply.kind !== 'stored')) throw new Error('a sample value was not stored')
   const got = await exchange(
-    job.port,
+    job,
     dialect,
     [...values.keys()].map((key) => dialect.get(key)),
   )
@@ -156,9 +165,11 @@ async function learnReplyBytes(job: Job, dialect: Dialect): Promise<number> {
 }
 
 /** Sends requests in one write over a connection of their own and returns their replies. */
-function exchange(port: number, dialect: Dialect, requests: readonly Buffer[]): Promise<Reply[]> {
+function exchange(job: Job, dialect: Dialect, requests: readonly Buffer[]): Promise<Reply[]> {
+  const tls = tlsOf(job)
+  const address = { port: job.port, host: '127.0.0.1' }
   return new Promise((resolve, reject) => {
-    const socket = connect(port, '127.0.0.1')
+    const socket = tls === undefined ? connect(address) : connectTls({ ...tls, ...address })
     const replies: Reply[] = []
     let rest: Buffer = Buffer.alloc(0)
     socket.setTimeout(SAMPLE_TIMEOUT_MS, () => socket.destroy(new Error('no reply to the sample')))

@@ -19,7 +19,10 @@ export function measure(setup: BenchSetup, job: Omit<Job, 'kind'>): Promise<Outc
 }
 
 /** Where a fill goes to and what it writes. */
-export type Fill = Pick<Job, 'port' | 'serverPid' | 'dialect' | 'firstKey' | 'keys' | 'valueBytes'> & {
+export type Fill = Pick<
+  Job,
+  'port' | 'serverPid' | 'dialect' | 'tlsCaFile' | 'firstKey' | 'keys' | 'valueBytes'
+> & {
   /** Left out: a few. */
   connections?: number
 }

@@ -77,7 +77,7 @@ export function watchProcessors(serverPid: number): () => Shares {
 }
 
 /** Processor time of a process so far, in milliseconds; 0 where there is no /proc. */
-function processMs(pid: number): number {
+export function processMs(pid: number): number {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
     // The second field is the name in parentheses, which may hold spaces; the times are fields 14 and 15.

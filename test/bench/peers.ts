@@ -102,6 +102,22 @@ export function findPeers(): Peer[] {
   })
 }
 
+/** redis, where it is installed and was built with TLS, on a port of its own for it. */
+export function redisWithTls(certFile: string, keyFile: string): Contestant | undefined {
+  const redis = findPeers().find((peer) => peer.id === 'redis')
+  const path = process.env['REDIS_SERVER'] || onPath('redis-server')
+  if (redis?.found !== true || path === undefined) return undefined
+  const args = (port: number, memoryMb: number) => [
+    ...redisLike(0, memoryMb),
+    ...['--tls-port', `${port}`, '--tls-cert-file', certFile, '--tls-key-file', keyFile],
+    ...['--tls-ca-cert-file', certFile, '--tls-auth-clients', 'no'],
+  ]
+  const { id, name, dialect } = redis.contestant
+  const start = (memoryMb: number) =>
+    startOnPort(id, (port) => ({ command: path, args: args(port, memoryMb), core: CORES?.server }))
+  return { id, name: `${name}, TLS`, dialect, start }
+}
+
 /** How our server is started, beyond the memory limit. */
 export interface OurOptions {
   /** Default: arena. */

@@ -21,6 +21,8 @@ export interface Command {
   /** Undefined: not pinned. */
   core?: number | undefined
   env?: Record<string, string>
+  /** With a channel for messages, as `fork` has it. */
+  hasChannel?: boolean
 }
 
 /** A server under measurement. */
@@ -63,7 +65,7 @@ export async function startAnnounced(
   command: Command,
   announcement: RegExp,
   onErrorLine: (line: string) => void = () => {},
-): Promise<RunningServer & { announced: RegExpExecArray }> {
+): Promise<RunningServer & { announced: RegExpExecArray; child: ChildProcess }> {
   const { child, errorText } = start(command, onErrorLine)
   let timer: NodeJS.Timeout | undefined
   const announced = await new Promise<RegExpExecArray | undefined>((resolve) => {
@@ -82,7 +84,7 @@ export async function startAnnounced(
     await end(child)
     throw new Error(`${name} did not start: ${errorText()}`)
   }
-  return { pid: idOf(child), port: Number(announced[1]), stop: () => end(child), announced }
+  return { pid: idOf(child), port: Number(announced[1]), stop: () => end(child), announced, child }
 }
 
 /** Runs a process to its end and returns its standard output; rejects on failure, and kills it after `timeoutMs`. */
@@ -100,8 +102,9 @@ export async function runToEnd(command: Command, timeoutMs: number): Promise<str
   throw new Error(`${basename(command.args[0] ?? command.command)} ${what}: ${errorText()}`)
 }
 
-function start(
-  { command, args, core, env }: Command,
+/** Starts a process of which nothing is awaited; its standard output is for whoever starts it to read. */
+export function start(
+  { command, args, core, env, hasChannel = false }: Command,
   onErrorLine: (line: string) => void = () => {},
 ): { child: ChildProcess; errorText: () => string } {
   const { PATH } = process.env
@@ -109,7 +112,7 @@ function start(
   const child = spawn(words[0] ?? command, words.slice(1), {
     cwd: tmpdir(),
     env: { ...(PATH === undefined ? {} : { PATH }), LANG: 'C', ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: hasChannel ? ['ignore', 'pipe', 'pipe', 'ipc'] : ['ignore', 'pipe', 'pipe'],
   })
   living.add(child)
   let errorText = ''
@@ -128,7 +131,8 @@ function start(
   return { child, errorText: () => errorText.trim() || 'it said nothing' }
 }
 
-async function end(child: ChildProcess): Promise<void> {
+/** Asks it to end, then kills it; resolves when it is gone. */
+export async function end(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return
   const exited = new Promise((resolve) => child.once('exit', resolve))
   child.kill('SIGTERM')

@@ -32,6 +32,7 @@ const SECTIONS: Record<string, (setup: BenchSetup) => Promise<Section>> = {
   '3': async (setup) => (await import('./memory.ts')).benchMemory(setup),
   '4': async ({ rounds, distDir }) => (await import('./lru.ts')).benchLru({ rounds, distDir }),
   '5': async (setup) => (await import('./replication.ts')).benchReplication(setup),
+  '6': async (setup) => (await import('./tls.ts')).benchTls(setup),
 }
 
 interface Arguments {

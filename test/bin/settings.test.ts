@@ -41,6 +41,15 @@ test.each<[flags: string, options: object]>([
   ['--renew-on-hit --store heap', { renewOnHit: true, store: 'heap' }],
   ['--max-connections 5 --max-value-size 2mb', { maxConnections: 5, maxValueBytes: 2 * 1024 ** 2 }],
   ['--drain-timeout 500ms', { drainMs: 500 }],
+  ['--auth-file users --cluster-secret-file=s', { authFile: 'users', clusterSecretFile: 's' }],
+  [
+    '--tls-cert a.pem --tls-key b.pem --tls-ca c.pem --tls-require-client-cert',
+    { tlsCert: 'a.pem', tlsKey: 'b.pem', tlsCa: 'c.pem', tlsRequireClientCert: true },
+  ],
+  [
+    '--tls-handshake-timeout 2s --descriptors-reserved 64',
+    { tlsHandshakeTimeoutMs: 2000, descriptorsReserved: 64 },
+  ],
   ['--host 0.0.0.0 --insecure', { host: '0.0.0.0', insecure: true }],
 ])('%s', (flags, options) => {
   expect(collect({ flags }).options).toEqual(options)
@@ -130,9 +139,13 @@ describe('.env.example', () => {
   })
 
   test('shows lines that are accepted, and defaults that are the defaults', () => {
-    const { CACHE_MAX_SIZE, CACHE_NODE_ID, PEERS, ...defaults } = active
+    const { CACHE_MAX_SIZE, CACHE_NODE_ID, PEERS, ...others } = active
+    const { CACHE_TLS_CERT, CACHE_TLS_KEY, CACHE_TLS_CA, ...rest } = others
+    const { CACHE_AUTH_FILE, CACHE_CLUSTER_SECRET_FILE, ...defaults } = rest
+    expect([CACHE_AUTH_FILE, CACHE_CLUSTER_SECRET_FILE]).toEqual(['./users', './cluster-secret'])
     expect(CACHE_MAX_SIZE).toBe('128')
     expect(CACHE_NODE_ID).toBeDefined()
+    for (const path of [CACHE_TLS_CERT, CACHE_TLS_KEY, CACHE_TLS_CA]) expect(path).toMatch(/\.pem$/)
     expect(PEERS).toBe('peer1:11142,peer2:11142')
     expect(collect({ dotEnv: active }).options).toMatchObject({ maxEntries: 128 })
     const values = (places: Places) => collect(places).report.map((row) => row.split(/\s{2,}/).slice(0, 2))

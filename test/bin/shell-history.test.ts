@@ -46,8 +46,20 @@ test('keeps lines, newest first, of several shells at a time', () => {
 test('never keeps a password', () => {
   const path = newPath()
   const history = new History(path)
-  for (const line of ['auth secret', ' AUTH user secret', 'Auth', 'HELLO 3 AUTH user secret', 'get author'])
-    history.add(line)
+  const secrets = [
+    'auth secret',
+    ' AUTH user secret',
+    'Auth',
+    'HELLO 3 AUTH user secret',
+    '"auth" user secret',
+    "'AUTH' user secret",
+    String.raw`"\u0061uth" user secret`,
+    '--json auth user secret',
+    '-y -- auth user secret',
+    '--nonsense auth user secret',
+    '"auth user secret',
+  ]
+  for (const line of [...secrets, 'get author']) history.add(line)
   expect(readFileSync(path, 'utf8')).toBe('get author\n')
   expect(isSecret('set auth 1')).toBe(false)
 })

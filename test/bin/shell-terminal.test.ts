@@ -5,8 +5,9 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
+import { setImmediate as afterIo } from 'node:timers/promises'
 import { stripVTControlCharacters } from 'node:util'
-import { expect, onTestFinished, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { History } from '../../bin/shell-history.ts'
 import { Terminal } from '../../bin/shell-terminal.ts'
 
@@ -232,4 +233,119 @@ test('history: the arrow keys have it, the file too, and neither has a password'
   next.type(`${UP}${UP}b\r`)
   await next.ended
   expect(next.lines).toEqual(['get bb'])
+})
+
+describe('a password', () => {
+  /** A shell whose line `auth` asks for one; what was answered. */
+  function asking() {
+    const screen = new Screen()
+    const answers: (string | undefined)[] = []
+    screen.start(async (line) => {
+      if (line === 'auth') answers.push(await screen.terminal.askPassword('Password: '))
+      return line !== 'end'
+    })
+    return { screen, answers }
+  }
+
+  test('is typed unseen, and in no history', async () => {
+    const { screen, answers } = asking()
+    await screen.shows('cache> ')
+    screen.type('auth\r')
+    await screen.shows('Password: ')
+    screen.type('hunger\x7f\x7ftwo\r')
+    const shown = await screen.shows('cache> ')
+    expect(answers).toEqual(['hungtwo'])
+    expect(shown).toBe('\ncache> ')
+    screen.type(`${UP}end\r`)
+    await screen.ended
+    expect(screen.lines).toEqual(['auth', 'end'])
+    expect(readFileSync(screen.historyFile, 'utf8')).toBe('end\n')
+  })
+
+  test('is not completed: nobody is asked what it may become', async () => {
+    const { screen, answers } = asking()
+    await screen.shows('cache> ')
+    screen.type('auth\r')
+    await screen.shows('Password: ')
+    for (const typed of ['sec', '\t', 'ret\r']) {
+      screen.type(typed)
+      // Several keys at once are taken for pasted text, which nothing completes.
+      await afterIo()
+    }
+    await screen.shows('cache> ')
+    expect(answers).toEqual(['secret'])
+    screen.type('end\r')
+    await screen.ended
+  })
+
+  test.each([
+    ['Ctrl-C', CTRL_C],
+    ['Ctrl-D', CTRL_D],
+  ])('%s gives none', async (_, key) => {
+    const { screen, answers } = asking()
+    await screen.shows('cache> ')
+    screen.type('auth\r')
+    await screen.shows('Password: ')
+    screen.type(key)
+    if (key === CTRL_C) {
+      await screen.shows('cache> ')
+      screen.type(CTRL_D)
+    }
+    await screen.ended
+    expect(answers).toEqual([undefined])
+  })
+
+  test('that was given up half-way is gone: no key brings it back', async () => {
+    const { screen, answers } = asking()
+    await screen.shows('cache> ')
+    screen.type('auth\r')
+    await screen.shows('Password: ')
+    screen.type('hunter2')
+    screen.type(CTRL_C)
+    await screen.shows('cache> ')
+    // Undo, yank, and the lines before.
+    screen.type(`\x1f\x19${UP}end\r`)
+    expect(await screen.shows('end')).not.toContain('hunter2')
+    await screen.ended
+    expect([answers, screen.lines]).toEqual([[undefined], ['auth', 'end']])
+  })
+
+  test('that is typed before it is asked for is a line, but not kept', async () => {
+    const { screen, answers } = asking()
+    await screen.shows('cache> ')
+    screen.type('auth\rhunter2\r')
+    await screen.shows('Password: ')
+    screen.type('again\r')
+    await screen.shows('cache> ')
+    screen.type('get a\r')
+    await screen.shows('cache> ')
+    screen.type('end\r')
+    await screen.ended
+    expect(answers).toEqual(['again'])
+    expect(screen.lines).toEqual(['auth', 'hunter2', 'get a', 'end'])
+    expect(readFileSync(screen.historyFile, 'utf8')).toBe('get a\nend\n')
+  })
+
+  test('is nothing where no line runs', async () => {
+    const screen = new Screen()
+    expect(await screen.terminal.askPassword('Password: ')).toBeUndefined()
+    screen.start(async () => false)
+    await screen.shows('cache> ')
+    screen.type('x\r')
+    await screen.ended
+  })
+
+  test('what is printed meanwhile is shown', async () => {
+    const { screen, answers } = asking()
+    await screen.shows('cache> ')
+    screen.type('auth\r')
+    await screen.shows('Password: ')
+    screen.terminal.print('a notice\n')
+    await screen.shows('a notice\n')
+    screen.type('x\r')
+    await screen.shows('cache> ')
+    expect(answers).toEqual(['x'])
+    screen.type('end\r')
+    await screen.ended
+  })
 })

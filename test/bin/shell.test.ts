@@ -182,7 +182,11 @@ const dialogues: Readonly<Record<string, Dialogue>> = {
       2,
     ],
     ['SUBSCRIBE c', '(error) USAGE SUBSCRIBE: there are no messages here, only values: set and get\n', 2],
-    ['AUTH secret', '(error) USAGE AUTH: this server does not ask who you are yet; nothing was sent\n', 2],
+    [
+      'AUTH bob',
+      /^\(error\) USAGE there is no terminal to ask for the password: start cache-shell with --user/,
+      2,
+    ],
   ],
 }
 

@@ -4,21 +4,20 @@
 // in tables and links is for test/documents.test.ts.
 
 import { execFile, spawn } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { delimiter, dirname, join } from 'node:path'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { DEFAULT_PORT } from '../../protocol/limits.ts'
+import { makeClone, PATH, readProjectFile, withoutNpm } from '../helpers/clone.ts'
 import { codeWords, fencedBlocks } from '../helpers/markdown.ts'
 import { Program } from '../helpers/program.ts'
 import { CTRL_D, hasTerminal, NO_TERMINAL, TerminalProgram } from '../helpers/terminal.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
-const readme = read('README.md')
-const manifest: { scripts: Record<string, string> } = JSON.parse(read('package.json'))
+const readme = readProjectFile('README.md')
 const consoles = fencedBlocks(readme, 'console').map(consoleBlock)
 const examples = fencedBlocks(readme, 'ts')
 
@@ -27,7 +26,6 @@ const SECOND_PORT = 11_143
 /** Six processes one after another, on a machine that may be busy. */
 const SCREEN_TIMEOUT_MS = 60_000
 const REPEATS = /-r (\d+) -i \d+/
-const PATH = `${dirname(process.execPath)}${delimiter}${process.env['PATH']}`
 
 if (!hasTerminal) console.log(`skipped: what README.md shows of the shell; ${NO_TERMINAL}`)
 
@@ -156,45 +154,12 @@ function consoleBlock(text: string): ConsoleBlock {
   return { command, output }
 }
 
-function read(path: string): string {
-  return readFileSync(join(root, path), 'utf8')
-}
-
 function linesOf(text: string | undefined): string[] {
   return (text ?? '').trimEnd().split('\n')
 }
 
 function onPort(text: string | undefined, port: number): string {
   return (text ?? '').replaceAll(String(DEFAULT_PORT), String(port))
-}
-
-/** A folder that has what a clone has after npm ci, but for a .env of whoever works in the real one. */
-function makeClone(): string {
-  const clone = mkdtempSync(join(tmpdir(), 'ormuco-cache-'))
-  onTestFinished(() => rmSync(clone, { recursive: true }))
-  for (const name of ['protocol', 'server', 'client', 'bin', 'node_modules', 'package.json'])
-    symlinkSync(join(root, name), join(clone, name))
-  const config = {
-    extends: join(root, 'tsconfig.json'),
-    compilerOptions: {
-      // As the package's exports say, for a package that is not built.
-      paths: {
-        'ormuco-cache': [join(root, 'client', 'index.ts')],
-        'ormuco-cache/server': [join(root, 'server', 'index.ts')],
-      },
-    },
-    include: ['*.ts', join(root, 'protocol', 'ambient.d.ts')],
-  }
-  writeFileSync(join(clone, 'tsconfig.json'), JSON.stringify(config))
-  return clone
-}
-
-/** What npm runs for a script: npm itself is left out, since one that is killed leaves its child behind. */
-function withoutNpm(command: string): string {
-  return command.replace(
-    /^npm (?:run -s )?(\w+)(?: --)?/,
-    (_, name: string) => manifest.scripts[name] ?? 'false',
-  )
 }
 
 function inClone(clone: string, command: string, env: Readonly<Record<string, string>> = {}): Program {

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import { type Program, startProgram } from '../helpers/program.ts'
 import { CTRL_C, CTRL_D, hasTerminal, NO_TERMINAL, TerminalProgram, UP } from '../helpers/terminal.ts'
+import { authFileOf, passwordOf, someUsers } from '../helpers/users.ts'
 
 const shellPath = fileURLToPath(new URL('../../bin/cache-shell.ts', import.meta.url))
 const loader = import.meta.resolve('tsx')
@@ -13,15 +14,18 @@ const COLOR = /\[[0-9;]*m/
 
 if (!hasTerminal) console.log(`skipped: the shell on a terminal; ${NO_TERMINAL}`)
 
-function startShell(port: number, env: Readonly<Record<string, string>> = {}): TerminalProgram {
+function startShell(port: number, env: Readonly<Record<string, string>> = {}, flags = ''): TerminalProgram {
   return new TerminalProgram(
-    `'${process.execPath}' --import '${loader}' '${shellPath}' -h localhost -p ${port}`,
+    `'${process.execPath}' --import '${loader}' '${shellPath}' -h localhost -p ${port} ${flags}`,
     { env },
   )
 }
 
-async function startServer(port = 0): Promise<{ server: Program; port: number }> {
-  const server = startProgram('start-server.ts', ['-p', String(port)])
+async function startServer(
+  port = 0,
+  flags: readonly string[] = [],
+): Promise<{ server: Program; port: number }> {
+  const server = startProgram('start-server.ts', ['-p', String(port), ...flags])
   return { server, port: await server.port() }
 }
 
@@ -60,7 +64,12 @@ describe.skipIf(!hasTerminal)('on a terminal', () => {
     shell.type('n\r')
     await shell.shows('(not cleared)')
     await shell.shows(prompt)
-    await shell.says('AUTH my-password', 'nothing was sent', prompt)
+    // Who has the habits of redis-cli may give a password as the user.
+    shell.type('AUTH my-password\r')
+    await shell.shows('Password for my-password: ')
+    shell.type(CTRL_C)
+    await shell.shows('(not authenticated)')
+    await shell.shows(prompt)
 
     shell.type('half a line')
     await shell.shows('half a line')
@@ -116,5 +125,66 @@ describe.skipIf(!hasTerminal)('on a terminal', () => {
     await shell.shows('localhost:1 (not connected)>')
     shell.type(CTRL_D)
     expect(await shell.ended).toBe(0)
+  })
+
+  test('--askpass and auth: what is typed is not shown, not kept, and not sent', async () => {
+    const users = await someUsers()
+    const { port } = await startServer(0, ['--auth-file', authFileOf(users)])
+    const shell = startShell(port, { NO_COLOR: '1' }, '--user rhea --askpass --trace')
+    const prompt = `localhost:${port}> `
+    await shell.shows('Password for rhea: ')
+    shell.type(`${passwordOf('rhea')}\r`)
+    await shell.shows(prompt)
+    await shell.says('get a', '(miss)', prompt)
+    await shell.says('set a 1', '(error) CACHE_FORBIDDEN', prompt)
+
+    shell.type('auth walt\r')
+    await shell.shows('Password for walt: ')
+    shell.type(`${passwordOf('walt')}\r`)
+    await shell.shows('OK\n')
+    await shell.shows(prompt)
+    await shell.says('set a 1', 'OK\n', prompt)
+
+    shell.type('auth adam\r')
+    await shell.shows('Password for adam: ')
+    shell.type('half of the pass')
+    shell.type(CTRL_C)
+    await shell.shows('(not authenticated)')
+    await shell.shows(prompt)
+    shell.type('auth adam\r')
+    await shell.shows('Password for adam: ')
+    shell.type('something else\r')
+    await shell.shows('(error) CACHE_UNAUTHENTICATED')
+    await shell.says('get a', '1\n', prompt)
+
+    await shell.says(`auth adam "${passwordOf('adam')}"`, 'OK\n', prompt)
+    shell.type(UP)
+    await shell.shows('get a')
+    shell.type(CTRL_C)
+    shell.type(CTRL_D)
+    expect(await shell.ended).toBe(0)
+
+    for (const secret of [passwordOf('rhea'), passwordOf('walt'), 'half of the pass', 'something else'])
+      expect(shell.text).not.toContain(secret)
+    expect(shell.text).toContain('AUTH_PROOF id=4294967295 clientFinal=(not shown)')
+    const kept = readFileSync(join(shell.folder, 'ormuco-cache', 'history'), 'utf8')
+    expect(kept).toBe('get a\nset a 1\nset a 1\nget a\n')
+  })
+
+  test('a password that is asked for by a single command', async () => {
+    const { port } = await startServer(0, ['--auth-file', authFileOf(await someUsers())])
+    const [right, wrong, stopped] = ['set a 1', 'get a', 'get a'].map((command) =>
+      startShell(port, {}, `--user walt ${command}`),
+    )
+    if (right === undefined || wrong === undefined || stopped === undefined) throw new Error('no shells')
+    for (const shell of [right, wrong, stopped]) await shell.shows('Password for walt: ')
+    right.type(`${passwordOf('walt')}\r`)
+    wrong.type('guessed\r')
+    stopped.type(CTRL_C)
+    expect(await right.ended).toBe(0)
+    expect(await wrong.ended).toBe(4)
+    expect(await stopped.ended).toBe(130)
+    expect(wrong.text).toContain('authentication failed')
+    expect(wrong.text).not.toContain('guessed')
   })
 })

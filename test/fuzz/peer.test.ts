@@ -133,6 +133,7 @@ function serve(node: Node, label: string, chunks: readonly Buffer[]): string {
   }
   let isRefused = false
   const connection = new PeerConnection(transport, undefined, undefined, {
+    onReady: () => {},
     onHello: (self, said) => {
       try {
         self.link = node.replicator.linkUp(said)

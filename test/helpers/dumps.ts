@@ -14,8 +14,11 @@ export interface Dump {
   steps: readonly Step[]
 }
 
-/** The blocks of a page that are marked so: `hex` with a client, `peers` between servers. Throws an Error for a line it cannot read. */
-export function dumpsOf(page: string, mark: 'hex' | 'peers' = 'hex'): Dump[] {
+/**
+ * The blocks of a page that are marked so: `hex` with a client, `auth` with one that must authenticate, `peers` between
+ * servers. Throws an Error for a line it cannot read.
+ */
+export function dumpsOf(page: string, mark: 'hex' | 'auth' | 'peers' = 'hex'): Dump[] {
   const dumps: Dump[] = []
   const lines = page.split('\n')
   for (let i = 0; i < lines.length; i++) {

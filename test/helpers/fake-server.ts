@@ -12,6 +12,8 @@ export interface FakeManners {
   greets?: boolean
   /** Default true: heartbeats are answered. */
   answersPings?: boolean
+  /** As HELLO tells them; default none. */
+  capabilities?: number
   /** Limits as HELLO tells them. */
   valueBytesMax?: number
   frameBytesMax?: number
@@ -152,7 +154,19 @@ export class FakeConnection {
     const valueBytesMax = this.#manners.valueBytesMax ?? 1024 * 1024
     const frameBytesMax = this.#manners.frameBytesMax ?? valueBytesMax + 64 * 1024
     const limits = [valueBytesMax, frameBytesMax]
-    this.send([Status.Ok, id, 1, 0, '0.0.0', 'fake', Buffer.alloc(8, 7), REGION, 'default', ...limits])
+    const { capabilities = 0 } = this.#manners
+    this.send([
+      Status.Ok,
+      id,
+      1,
+      capabilities,
+      '0.0.0',
+      'fake',
+      Buffer.alloc(8, 7),
+      REGION,
+      'default',
+      ...limits,
+    ])
   }
 
   #onChunk(chunk: Buffer): void {

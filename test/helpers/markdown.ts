@@ -8,14 +8,43 @@ export function fencedBlocks(markdown: string, language: string): string[] {
   )
 }
 
+export interface FencedBlock {
+  language: string
+  /** Ends with a line end. */
+  text: string
+  /** What stands before it, from the block before on. */
+  lead: string
+}
+
+/** All fenced blocks, in their order. */
+export function allFencedBlocks(markdown: string): FencedBlock[] {
+  let end = 0
+  return [...markdown.matchAll(FENCE)].map(({ 0: whole, 1: language = '', 2: text = '', index }) => {
+    const lead = markdown.slice(end, index)
+    end = index + whole.length
+    return { language, text, lead }
+  })
+}
+
 /** The rows below the heading row that begins with a cell of that text; none if there is no such table. */
 export function tableRows(markdown: string, firstHeading: string): string[][] {
-  const lines = markdown.split('\n').map((line) => line.trim())
-  const heading = lines.findIndex((line) => cellsOf(line)[0] === firstHeading)
-  if (heading < 0) return []
-  const body = lines.slice(heading + 2)
-  const end = body.findIndex((line) => !line.startsWith('|'))
-  return body.slice(0, end < 0 ? body.length : end).map(cellsOf)
+  const table = tablesOf(markdown).find(([heading]) => heading?.[0] === firstHeading)
+  return table?.slice(1) ?? []
+}
+
+/** All tables; of each the heading row, and the rows below it. */
+export function tablesOf(markdown: string): string[][][] {
+  const lines = withoutFences(markdown)
+    .split('\n')
+    .map((line) => line.trim())
+  const tables: string[][][] = []
+  for (const [index, line] of lines.entries()) {
+    if (!line.startsWith('|')) continue
+    if (lines[index - 1]?.startsWith('|') !== true) tables.push([])
+    tables.at(-1)?.push(cellsOf(line))
+  }
+  // The second row is the line between heading and body.
+  return tables.map((rows) => rows.toSpliced(1, 1))
 }
 
 /** What stands in backquotes. */

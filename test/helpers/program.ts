@@ -19,6 +19,10 @@ export interface ProgramPlace {
   dotEnv?: string
   /** What the process reads from its standard input; left out, nothing. */
   stdin?: string
+  /** That is not all: more might come, and does not. */
+  stdinStaysOpen?: true
+  /** Most open files of the process; left out, as many as this one may have. */
+  openFilesMax?: number
 }
 
 export interface Ending {
@@ -80,12 +84,17 @@ export class Program {
 export function startProgram(script: string, args: readonly string[], place: ProgramPlace = {}): Program {
   const folder = mkdtempSync(join(tmpdir(), 'ormuco-cache-'))
   if (place.dotEnv !== undefined) writeFileSync(join(folder, '.env'), place.dotEnv)
-  const child = spawn(process.execPath, ['--import', loader, resolve(bin, script), ...args], {
+  const command = [process.execPath, '--import', loader, resolve(bin, script), ...args]
+  // A shell can lower its limits, and then becomes the command.
+  const limited = ['sh', '-c', `ulimit -n ${place.openFilesMax} && exec "$0" "$@"`, ...command]
+  const [file = '', ...rest] = place.openFilesMax === undefined ? command : limited
+  const child = spawn(file, rest, {
     cwd: folder,
     env: { ...place.env },
     stdio: [place.stdin === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
   })
-  child.stdin?.end(place.stdin)
+  if (place.stdinStaysOpen) child.stdin?.write(place.stdin ?? '')
+  else child.stdin?.end(place.stdin)
   const program = new Program(child)
   onTestFinished(async () => {
     child.kill('SIGKILL')

@@ -2,6 +2,7 @@
 // requests get the same bytes.
 
 import { ReadBuffer } from '../../protocol/read-buffer.ts'
+import { Access } from '../../server/access.ts'
 import { HybridClock } from '../../server/clock.ts'
 import { makeHandlers } from '../../server/handlers.ts'
 import { Keyspace } from '../../server/keyspace.ts'
@@ -25,7 +26,8 @@ export interface TestHost extends SessionHost {
   readonly endings: string[]
 }
 
-export function sessionHost(options: ServerOptions = {}): TestHost {
+/** `nonce`: the server's part of each, where what it answers must be the same each time. */
+export function sessionHost(options: ServerOptions = {}, nonce?: () => string): TestHost {
   const resolved = resolveOptions({ nodeId: 'test', ...options })
   const storeOptions = {
     entriesMax: resolved.maxEntries,
@@ -46,6 +48,12 @@ export function sessionHost(options: ServerOptions = {}): TestHost {
     defaultTtlMs: 0,
     renewOnHit: false,
   })
+  const access = new Access({
+    options: resolved,
+    onPeerRefused: () => {},
+    onChange: () => {},
+    ...(nonce === undefined ? {} : { nonce }),
+  })
   const statistics = new Statistics(START_MS)
   statistics.stop()
   // As it is at the start: later each run would have figures of its own.
@@ -65,8 +73,11 @@ export function sessionHost(options: ServerOptions = {}): TestHost {
   const host: TestHost = {
     options: resolved,
     keyspace,
+    access,
     handlers: makeHandlers({
       keyspace,
+      access,
+      requestsInFlightMax: resolved.requestsInFlightMax,
       identity,
       valueBytesMax: resolved.maxValueBytes,
       writes,

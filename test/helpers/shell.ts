@@ -8,6 +8,7 @@ import { ArgumentInput, LineInput } from '../../bin/shell-input.ts'
 import { exitOf, type Outcome } from '../../bin/shell-outcome.ts'
 import type { Style } from '../../bin/shell-render.ts'
 import { Trace } from '../../bin/shell-trace.ts'
+import type { CredentialsSource } from '../../protocol/authentication.ts'
 import type { Dial } from '../../protocol/link.ts'
 import { memoryTransports } from '../../protocol/transport.ts'
 import type { OrmucoCacheServer } from '../../server/server.ts'
@@ -19,6 +20,8 @@ export interface TestShellOptions {
   server?: () => string
   trace?: boolean
   confirm?: (question: string) => Promise<boolean>
+  askPassword?: (question: string) => Promise<string | undefined>
+  credentials?: CredentialsSource
   onStateChange?: () => void
 }
 
@@ -69,6 +72,7 @@ export class TestShell {
       dial,
       server,
       serverCount,
+      credentials: options.credentials,
       timeoutMs,
       tap: trace,
       onStateChange: options.onStateChange ?? (() => {}),
@@ -85,6 +89,7 @@ export class TestShell {
         this.errors += text
       },
       confirm: options.confirm,
+      askPassword: options.askPassword,
     })
     onTestFinished(() => this.connection.close())
   }

@@ -17,6 +17,8 @@ export interface TerminalPlace {
   cwd?: string
   /** Added to what a terminal has. */
   env?: Readonly<Record<string, string>>
+  /** Width; default 80. */
+  columns?: number
 }
 
 const SHOWN_WITHIN_MS = 8000
@@ -53,9 +55,9 @@ export class TerminalProgram {
   readonly #type: (text: string) => void
 
   /** `command` is one command for sh, without anything in front of it: the terminal becomes it. */
-  constructor(command: string, { cwd, env }: TerminalPlace = {}) {
+  constructor(command: string, { cwd, env, columns = 80 }: TerminalPlace = {}) {
     this.folder = mkdtempSync(join(tmpdir(), 'ormuco-cache-'))
-    const [program, args] = onTerminal?.(`stty cols 80 rows 24; exec ${command}`) ?? ['false', []]
+    const [program, args] = onTerminal?.(`stty cols ${columns} rows 24; exec ${command}`) ?? ['false', []]
     const child = spawn(program, args, {
       cwd: cwd ?? this.folder,
       env: {

@@ -187,3 +187,15 @@ describe('what is kept', () => {
     expect(statusOf(() => reader.resume())).toBe(Status.Malformed)
   })
 })
+
+test('what is kept can be forgotten, half a frame and held chunks alike', () => {
+  const half = collector()
+  half.reader.push(framed(payload(3000)).subarray(0, 2000))
+  const stopped = collector(LIMIT, 1)
+  stopped.reader.push(Buffer.concat([1, 1000].map((length) => framed(payload(length)))))
+  for (const { reader } of [half, stopped]) {
+    expect(reader.bufferedBytes).toBeGreaterThan(1000)
+    reader.discard()
+    expect([reader.bufferedBytes, reader.isMidFrame]).toEqual([0, false])
+  }
+})

@@ -6,9 +6,14 @@ import { describe, expect, test } from 'vitest'
 import * as limits from '../../protocol/limits.ts'
 import { Condition, Opcode, PeerOpcode, Status, ValueFlags } from '../../protocol/messages.ts'
 import { Reader } from '../../protocol/reader.ts'
+import { SCRAM_ITERATIONS_MAX, SCRAM_ITERATIONS_MIN, ScramClient, ScramServer } from '../../protocol/scram.ts'
+import { memoryTransports } from '../../protocol/transport.ts'
 import { decodeValue, encodeValue } from '../../protocol/value.ts'
 import { Writer } from '../../protocol/writer.ts'
+import { REQUIRED_RANKS } from '../../server/access.ts'
 import { DEFERRED_MAX } from '../../server/deferred.ts'
+import { SERVER_DEFAULTS } from '../../server/options.ts'
+import { UNAUTHENTICATED_BYTES_MAX } from '../../server/peer-authentication.ts'
 import {
   readPing,
   readPong,
@@ -19,10 +24,14 @@ import {
 import { emptyRemoteRecord, readRecord } from '../../server/replication/records.ts'
 import { LIST_ENTRIES_MAX, SEQS_MAX } from '../../server/replication/round-messages.ts'
 import { readAck, readBatchHead, readRewind } from '../../server/replication/stream.ts'
-import { bytesOf, dumpsOf, isFixed, matches, type Names, type Step } from '../helpers/dumps.ts'
+import { Session } from '../../server/session.ts'
+import { parseUsers, ROLES } from '../../server/users.ts'
+import { bytesOf, type Dump, dumpsOf, isFixed, matches, type Names, type Step } from '../helpers/dumps.ts'
 import { decoded, framed, hex } from '../helpers/frames.ts'
 import { helloIn, peerDialogue } from '../helpers/peer-dialogue.ts'
-import { type Connection, connect, SURROUNDINGS, startServer } from '../helpers/server.ts'
+import { Connection, connect, SURROUNDINGS, startServer } from '../helpers/server.ts'
+import { sessionHost } from '../helpers/session-host.ts'
+import { authFileOf } from '../helpers/users.ts'
 
 const page = readFileSync(new URL('../../protocol/PROTOCOL.md', import.meta.url), 'utf8')
 const dumps = dumpsOf(page)
@@ -33,19 +42,96 @@ describe.each(SURROUNDINGS)('replayed, $store store, $wire', ({ store, wire }) =
   test('every dump, in the order of the page', async () => {
     const server = await startServer({ store })
     const names: Names = new Map()
-    for (const { steps } of dumps) {
-      const connection = await connect(server, wire)
-      for (const step of steps) {
-        if (step.kind === 'send') connection.send(bytesOf(step.tokens, names))
-        else if (step.kind === 'expect') await expectBytes(connection, step.line, step.tokens, names)
-        else if (step.what === 'the server is told to stop') void server.close()
-        else {
-          expect(step.what, `line ${step.line}`).toBe('the server closes the connection')
-          expect((await connection.rest()).toString('hex'), `after line ${step.line}`).toBe('')
-        }
-      }
-      connection.transport.destroy()
+    for (const dump of dumps)
+      await replay(dump, await connect(server, wire), names, () => void server.close())
+  })
+})
+
+async function replay(
+  { steps }: Dump,
+  connection: Connection,
+  names: Names,
+  stop: () => void = () => {},
+): Promise<void> {
+  for (const step of steps) {
+    if (step.kind === 'send') connection.send(bytesOf(step.tokens, names))
+    else if (step.kind === 'expect') await expectBytes(connection, step.line, step.tokens, names)
+    else if (step.what === 'the server is told to stop') stop()
+    else {
+      expect(step.what, `line ${step.line}`).toBe('the server closes the connection')
+      expect((await connection.rest()).toString('hex'), `after line ${step.line}`).toBe('')
     }
+  }
+  connection.transport.destroy()
+}
+
+const authDumps = dumpsOf(page, 'auth')
+
+describe('authentication', () => {
+  const [, users = ''] = /^```users\n([\s\S]*?)^```$/m.exec(page) ?? []
+  const [, nonce = ''] = /whose part of the nonce happens to be `([^`]+)`/.exec(page) ?? []
+
+  test.each(authDumps.map((dump) => [dump.line, dump] as const))('replayed, line %i', async (_, dump) => {
+    const authFile = authFileOf([...parseUsers(users, 'PROTOCOL.md').values()])
+    const [ours, theirs] = memoryTransports()
+    const connection = new Connection(ours)
+    new Session(
+      theirs,
+      sessionHost({ authFile }, () => nonce),
+    )
+    await replay(dump, connection, new Map())
+  })
+
+  test('a client whose password is the one on the page says the same', async () => {
+    const [{ steps } = { steps: [] }] = authDumps
+    const sent = steps.filter(
+      (step) =>
+        step.kind === 'send' && [Opcode.Auth, Opcode.AuthProof].some((opcode) => opcode === opcodeOf(step)),
+    )
+    const [auth, proof] = sent.map((step) =>
+      decoded(hex(step.kind === 'event' ? '' : step.tokens.slice(4).join(''))),
+    )
+    const clientNonce = /r=(.*)/.exec(String(auth?.[3]))?.[1]
+    const scram = new ScramClient('walt', 'pencil', clientNonce)
+    expect(scram.first().toString()).toBe(String(auth?.[3]))
+    const [user] = parseUsers(users, 'PROTOCOL.md').values()
+    if (user === undefined) throw new Error('there is no user on the page')
+    const server = new ScramServer(() => user.keys, nonce)
+    const final = await scram.final(server.first(Buffer.from(String(auth?.[3]))))
+    expect(final.toString()).toBe(String(proof?.[2]))
+  })
+
+  test.each(ROLES)('the role %s stands in the table', (role) => {
+    expect(prose).toContain(`\n| ${role} | `)
+  })
+
+  test('what each role may stands in the table', () => {
+    const rows = new Map(
+      [...prose.matchAll(/^\| (reader|writer|admin) \| (.*) \|$/gm)].map(([, role, may]) => [role, may]),
+    )
+    for (const [name, opcode] of Object.entries(Opcode)) {
+      const command = name.replace(/(?<=.)(?=[A-Z])/g, '_').toUpperCase()
+      const lowest = ['reader', 'writer', 'admin'].filter((role) =>
+        rows.get(role)?.split(/[ ,]+/).includes(command),
+      )
+      const required = REQUIRED_RANKS[opcode] ?? 0
+      expect(lowest, command).toEqual(required === 0 ? [] : [ROLES[required - 1]])
+    }
+  })
+
+  test.each([
+    ['send frames of at most % bytes', SERVER_DEFAULTS.unauthenticatedFrameBytesMax],
+    ['while % bytes of answers wait for it', SERVER_DEFAULTS.unauthenticatedOutputBytesMax],
+    ['before authentication, where there must be one, % bytes at either end', UNAUTHENTICATED_BYTES_MAX],
+    ['has % seconds, then it is closed', SERVER_DEFAULTS.authTimeoutMs / 1000],
+    ['is one of at most %,', SERVER_DEFAULTS.unauthenticatedMax],
+    ['at most % come from one address', SERVER_DEFAULTS.unauthenticatedPerAddressMax],
+    ['Refuse fewer than % iterations', SCRAM_ITERATIONS_MIN],
+    ['than you want to compute (ours: %)', SCRAM_ITERATIONS_MAX],
+    ['At most % requests of one connection [wait', SERVER_DEFAULTS.requestsInFlightMax],
+    ['It holds back at most % replies for one connection', SERVER_DEFAULTS.requestsInFlightMax],
+  ])('the page says "%s"', (text, number) => {
+    expect(prose).toContain(text.replace('%', digitsOf(number)))
   })
 })
 
@@ -187,7 +273,7 @@ function textOf({ bytes, at, length }: { bytes: Uint8Array; at: number; length: 
   return Buffer.from(bytes.subarray(at, at + length)).toString()
 }
 
-const steps = dumps.flatMap((dump) => dump.steps)
+const steps = [...dumps, ...authDumps].flatMap((dump) => dump.steps)
 
 test.each(Object.entries(Opcode))('%s has a section and a dump', (name, opcode) => {
   const heading = name.replace(/(?<=.)(?=[A-Z])/g, '_').toUpperCase()
@@ -258,7 +344,10 @@ test.each([
   ['bootId bin (%)', limits.BOOT_ID_BYTES],
   ['version bin (%)', limits.VERSION_BYTES],
 ])('the page says "%s"', (text, number) => {
-  const grouped = number > 9999 && number !== limits.DEFAULT_PORT
-  const digits = grouped ? number.toLocaleString('en').replaceAll(',', ' ') : String(number)
-  expect(prose).toContain(text.replace('%', digits))
+  expect(prose).toContain(text.replace('%', digitsOf(number)))
 })
+
+function digitsOf(number: number): string {
+  const isGrouped = number > 9999 && number !== limits.DEFAULT_PORT
+  return isGrouped ? number.toLocaleString('en').replaceAll(',', ' ') : String(number)
+}

@@ -2,10 +2,19 @@
 
 import { once } from 'node:events'
 import { connect, createServer, type Server, type Socket } from 'node:net'
+import { createServer as createTlsServer, type TLSSocket } from 'node:tls'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { ReadBuffer } from '../../protocol/read-buffer.ts'
-import { acceptedTransport, dialSocket, SocketTransport } from '../../protocol/socket-transport.ts'
+import {
+  acceptedTransport,
+  type DialEvents,
+  dialSocket,
+  SocketTransport,
+  TlsTransport,
+} from '../../protocol/socket-transport.ts'
+import { dialTls } from '../../protocol/tls-dial.ts'
 import { memoryTransports, type Transport } from '../../protocol/transport.ts'
+import { authority, HERE } from '../helpers/certificates.ts'
 
 /** One end, and what happened to it. */
 class End {
@@ -83,23 +92,47 @@ async function bufferedEnds(): Promise<[End, End, Server]> {
   onTestFinished(() => void server.close())
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
-  const address = server.address()
-  if (address === null || typeof address === 'string') throw new Error('no port')
   const accepted = new Promise<End>((resolve) =>
     server.once('connection', (socket: Socket) => resolve(new End(acceptedTransport(socket, buffer, 4096)))),
   )
-  const { socket, transport } = dialSocket({ port: address.port, host: '127.0.0.1' }, buffer)
-  await once(socket, 'connect')
-  return [new End(transport()), await accepted, server]
+  const dialed = await dial((events) => dialSocket(at(server), buffer, events))
+  return [new End(dialed), await accepted, server]
 }
 
-type Kind = 'socket' | 'buffered socket' | 'memory'
+/** Both ends of a connection with TLS, dialed and accepted as clients and servers do. */
+async function tlsEnds(): Promise<[End, End]> {
+  const signer = await authority()
+  const server = createTlsServer(await signer.issue({ commonName: 'server', names: HERE }))
+  onTestFinished(() => void server.close())
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const accepted = new Promise<End>((resolve) =>
+    server.once('secureConnection', (socket: TLSSocket) => resolve(new End(new TlsTransport(socket)))),
+  )
+  const dialed = await dial((events) => dialTls(at(server), { ca: signer.cert }, buffer, events))
+  return [new End(dialed), await accepted]
+}
+
+function at(server: Server): { host: string; port: number } {
+  const address = server.address()
+  if (address === null || typeof address === 'string') throw new Error('no port')
+  return { host: address.address, port: address.port }
+}
+
+function dial(begin: (events: DialEvents) => () => void): Promise<SocketTransport> {
+  return new Promise((resolve, reject) => {
+    begin({ onTransport: resolve, onFailure: reject })
+  })
+}
+
+type Kind = 'socket' | 'buffered socket' | 'TLS' | 'memory'
 
 async function ends(kind: Kind): Promise<[End, End]> {
   if (kind === 'buffered socket') {
     const [one, two] = await bufferedEnds()
     return [one, two]
   }
+  if (kind === 'TLS') return tlsEnds()
   if (kind === 'memory') {
     const [one, two] = memoryTransports()
     return [new End(one), new End(two)]
@@ -112,7 +145,7 @@ async function ends(kind: Kind): Promise<[End, End]> {
 const MANY = 64 * 1024 * 1024
 const block = Buffer.alloc(1024 * 1024, 'x')
 
-describe.each(['socket', 'buffered socket', 'memory'] as const)('a %s transport', (kind) => {
+describe.each(['socket', 'buffered socket', 'TLS', 'memory'] as const)('a %s transport', (kind) => {
   test('carries bytes both ways, in order', async () => {
     const [one, two] = await ends(kind)
     for (let i = 0; i < 100; i++) one.transport.write(Buffer.from(`${i},`))
@@ -247,6 +280,56 @@ describe('in memory', () => {
     two.resume()
     await sender.until(() => sender.drainedCount > 0)
     expect([chunks, one.unsentBytes]).toEqual([[1, 2], 0])
+  })
+})
+
+describe('with TLS', () => {
+  /** The turn of the event loop in which this is called is over, and what it wrote was tried. */
+  const nextTurn = async () => {
+    for (let i = 0; i < 2; i++) await new Promise((resolve) => setImmediate(resolve))
+  }
+
+  test('what the kernel takes is never unsent, in many turns or one', async () => {
+    const [one, two] = await tlsEnds()
+    for (let i = 0; i < 100; i++) {
+      one.transport.write(Buffer.alloc(100))
+      expect(one.transport.unsentBytes).toBe(0)
+      if (i % 10 === 0) await nextTurn()
+    }
+    await two.until(() => two.receivedBytes === 10_000)
+    expect([one.transport.unsentBytes, one.drainedCount]).toEqual([0, 0])
+  })
+
+  test('what it does not take is unsent at the latest a turn later, and at once beyond a bound', async () => {
+    const [one, two] = await tlsEnds()
+    two.transport.pause()
+    let sent = 0
+    while (one.transport.unsentBytes === 0 && sent < MANY) {
+      one.transport.write(block)
+      sent += block.length
+      await nextTurn()
+    }
+    const { unsentBytes } = one.transport
+    expect(unsentBytes).toBeGreaterThan(0)
+    one.transport.write(Buffer.alloc(1000))
+    await nextTurn()
+    expect(one.transport.unsentBytes).toBe(unsentBytes + 1000)
+    one.transport.write(block)
+    expect(one.transport.unsentBytes).toBe(unsentBytes + 1000 + block.length - 64 * 1024)
+    const drainedBefore = one.drainedCount
+    two.transport.resume()
+    await one.until(() => one.drainedCount > drainedBefore)
+    await two.until(() => two.receivedBytes === sent + 1000 + block.length)
+    expect([one.transport.unsentBytes, one.drainedCount]).toEqual([0, drainedBefore + 1])
+  })
+
+  test('what was dialed reads into the one buffer too', async () => {
+    const [one, two] = await tlsEnds()
+    const buffers = new Set<ArrayBufferLike>()
+    one.onChunk = (chunk) => buffers.add(chunk.buffer)
+    two.transport.write(Buffer.from('x'))
+    await one.until(() => one.receivedBytes === 1)
+    expect([...buffers]).toEqual([buffer.bytes.buffer])
   })
 })
 

@@ -6,8 +6,9 @@ import { ACKS_ALL, ACKS_TIMEOUT_MS_MAX, MEMBERS_MAX } from '../../protocol/limit
 import { Condition, Opcode, Status } from '../../protocol/messages.ts'
 import { Reader } from '../../protocol/reader.ts'
 import { DEFERRED_MAX, DeferredReplies } from '../../server/deferred.ts'
+import type { Requester } from '../../server/handler.ts'
 import { Operands } from '../../server/operands.ts'
-import type { OnAcks } from '../../server/writes.ts'
+import type { OnAcks, Writes } from '../../server/writes.ts'
 import { decoded, frame } from '../helpers/frames.ts'
 import { startBereaved, startCluster } from '../helpers/linked-servers.ts'
 import { type Connection, connect, STORES, startServer, WIRES } from '../helpers/server.ts'
@@ -206,7 +207,7 @@ test.each<[operands: readonly unknown[], text: string]>([
 test(`no more than ${DEFERRED_MAX} replies are held back; each is given once`, () => {
   const { keyspace } = sessionHost()
   const waiting: OnAcks[] = []
-  const deferred = new DeferredReplies(keyspace, {
+  const writes: Writes = {
     mustMark: true,
     markerFlags: 0,
     flush: () => {},
@@ -215,11 +216,17 @@ test(`no more than ${DEFERRED_MAX} replies are held back; each is given once`, (
       waiting.push(done)
       return wanted
     },
-  })
+  }
+  const deferred = new DeferredReplies(keyspace, writes, DEFERRED_MAX)
   let held = 0
   const answers: unknown[][] = []
-  const requester = {
+  const requester: Requester = {
     clientName: '',
+    mustAuthenticate: false,
+    challenge: undefined,
+    authenticated: () => {},
+    authenticationFailed: () => {},
+    deferred: 0,
     quit: () => {},
     defer: () => void held++,
     answer: (bytes: Uint8Array) => void answers.push(decoded(Buffer.from(bytes.subarray(4)))),

@@ -161,6 +161,6 @@ describe('a discovery that cannot be', () => {
   })
 
   test('an empty secret proves nothing', () => {
-    expect(() => make({ secret: Buffer.of() })).toThrow(RangeError)
+    expect(() => make({ secret: () => Buffer.of() })).toThrow(RangeError)
   })
 })

@@ -36,6 +36,11 @@ test.each<[name: string, text: string, options: ServerOptions]>([
   ['CACHE_RENEW_ON_HIT', 'True', { renewOnHit: true }],
   ['CACHE_RENEW_ON_HIT', 'off', { renewOnHit: false }],
   ['CACHE_STORE', 'Heap', { store: 'heap' }],
+  ['CACHE_AUTH_FILE', './users', { authFile: './users' }],
+  ['CACHE_CLUSTER_SECRET_FILE', '/run/secrets/a b', { clusterSecretFile: '/run/secrets/a b' }],
+  ['CACHE_TLS_HANDSHAKE_TIMEOUT', '2s', { tlsHandshakeTimeoutMs: 2000 }],
+  ['CACHE_TLS_REQUIRE_CLIENT_CERT', 'no', { tlsRequireClientCert: false }],
+  ['CACHE_DESCRIPTORS_RESERVED', '64', { descriptorsReserved: 64 }],
   ['CACHE_MAX_CONNECTIONS', '5', { maxConnections: 5 }],
   ['CACHE_MAX_VALUE_SIZE', '2m', { maxValueBytes: 2 * 1024 ** 2 }],
   ['CACHE_DRAIN_TIMEOUT', '500ms', { drainMs: 500 }],
@@ -89,6 +94,19 @@ test("the variables of Kubernetes' service links are ignored, and the warning sa
       'variable ignored',
     ],
   ])
+})
+
+test('the variables of TLS are paths', () => {
+  const environment = { CACHE_TLS_CERT: 'a.pem', CACHE_TLS_KEY: 'b.pem', CACHE_TLS_CA: '/c d.pem' }
+  const { options, warnings } = read({ ...environment, CACHE_TLS_REQUIRE_CLIENT_CERT: 'yes' })
+  expect(options).toEqual({
+    tlsCert: 'a.pem',
+    tlsKey: 'b.pem',
+    tlsCa: '/c d.pem',
+    tlsRequireClientCert: true,
+  })
+  expect(warnings).toEqual([])
+  expect(() => resolveOptions(options)).not.toThrow()
 })
 
 test('a variable without effect is told once', () => {

@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from 'vitest'
 import { isLoopback } from '../../server/loopback.ts'
-import { OptionError, resolveOptions, type ServerOptions } from '../../server/options.ts'
+import { missingProtection, OptionError, resolveOptions, type ServerOptions } from '../../server/options.ts'
 
 const MIB = 1024 ** 2
 
@@ -39,8 +39,21 @@ test('the defaults', () => {
     renewOnHit: false,
     store: 'arena',
     maxValueBytes: MIB,
+    tlsCert: '',
+    tlsKey: '',
+    tlsCa: '',
+    tlsRequireClientCert: false,
+    tlsHandshakeTimeoutMs: 10_000,
     maxConnections: 10_000,
-
+    descriptorsReserved: 128,
+    authFile: '',
+    clusterSecretFile: '',
+    unauthenticatedMax: 512,
+    unauthenticatedPerAddressMax: 64,
+    authTimeoutMs: 5000,
+    unauthenticatedFrameBytesMax: 4096,
+    unauthenticatedOutputBytesMax: 4096,
+    requestsInFlightMax: 1000,
     outputBytesMax: 8 * MIB,
     outputStallMs: 30_000,
     frameTimeoutMs: 30_000,
@@ -86,6 +99,20 @@ test.each<[keyof ServerOptions, readonly unknown[], readonly unknown[]]>([
   ['frameTimeoutMs', [100, 3_600_000], [0, Number.POSITIVE_INFINITY]],
   ['drainMs', [0, 3_600_000], [-1, 3_600_001, '10s']],
   ['insecure', [true, false], ['yes', 1]],
+  ['tlsCert', [''], ['a\0b', 7, null, true]],
+  ['tlsKey', [''], ['a\0b', 7, null]],
+  ['tlsCa', [''], ['a\0b', 7, null]],
+  ['tlsRequireClientCert', [false], ['yes', 1]],
+  ['tlsHandshakeTimeoutMs', [100, 3_600_000], [99, 3_600_001, '10s']],
+  ['authFile', ['', './users'], ['a\0b', 7, null]],
+  ['clusterSecretFile', ['', '/run/secrets/cluster'], ['a\0b', 7, null]],
+  ['unauthenticatedMax', [1, 1_000_000], [0, 1_000_001, '512']],
+  ['unauthenticatedPerAddressMax', [1, 1_000_000], [0, 1_000_001, 1.5]],
+  ['authTimeoutMs', [100, 3_600_000], [99, 3_600_001, '5s']],
+  ['unauthenticatedFrameBytesMax', [1024, 65_536], [1023, 65_537]],
+  ['unauthenticatedOutputBytesMax', [1024, 65_536], [1023, 65_537]],
+  ['requestsInFlightMax', [1, 65_536], [0, 65_537, '1000']],
+  ['descriptorsReserved', [0, 100_000], [-1, 100_001, 1.5, '128']],
 ])('%s', (option, accepted, refused) => {
   for (const value of accepted) expect(resolveAnything({ [option]: value })[option]).toBe(value)
   for (const value of refused) {
@@ -137,8 +164,28 @@ describe('listening beyond loopback', () => {
   ])('%s needs insecure, and the refusal lists the ways out', (host) => {
     const error = refusal({ host })
     expect(error.option).toBe('host')
-    expect(error.allowed).toMatch(/127\.0\.0\.1.*tunnel.*--insecure.*insecure: true/)
+    expect(error.allowed).toMatch(
+      /127\.0\.0\.1.*tunnel.*--auth-file.*--tls-require-client-cert.*--tls-cert.*--insecure.*insecure: true/,
+    )
     expect(resolveOptions({ host, insecure: true }).host).toBe(host)
+  })
+
+  const TLS = { tlsCert: 'cert.pem', tlsKey: 'key.pem' }
+  const MUTUAL = { ...TLS, tlsCa: 'ca.pem' }
+  test.each<[ServerOptions, missing: string]>([
+    [{}, 'authentication and TLS'],
+    [{ authFile: 'users' }, 'TLS'],
+    [{ clusterSecretFile: 'secret' }, 'authentication and TLS'],
+    [TLS, 'authentication'],
+    [MUTUAL, 'authentication'],
+    [{ ...TLS, authFile: 'users' }, ''],
+    [{ ...MUTUAL, tlsRequireClientCert: true }, ''],
+  ])('with %j, what is missing is: %s', (options, missing) => {
+    expect(missingProtection(resolveOptions({ ...options, insecure: true }))).toBe(missing)
+    const host = '0.0.0.0'
+    if (missing === '') expect(resolveOptions({ ...options, host }).host).toBe(host)
+    else expect(refusal({ ...options, host }).allowed).toContain(`of which ${missing} is missing here`)
+    expect(resolveOptions({ ...options, host, insecure: true }).host).toBe(host)
   })
 
   test.each(['127.0.0.1', '127.255.0.9', '::1', '0:0:0:0:0:0:0:1', '::ffff:127.0.0.1', 'localhost'])(
@@ -148,6 +195,19 @@ describe('listening beyond loopback', () => {
       expect(resolveOptions({ host }).host).toBe(host)
     },
   )
+})
+
+describe('what belongs together with TLS', () => {
+  test.each<[options: ServerOptions, option: keyof ServerOptions, together: string]>([
+    [{ tlsCert: 'a' }, 'tlsCert', 'tlsKey'],
+    [{ tlsKey: 'a' }, 'tlsKey', 'tlsCert'],
+    [{ tlsCa: 'a' }, 'tlsCa', 'tlsCert'],
+    [{ tlsCert: 'a', tlsKey: 'b', tlsRequireClientCert: true }, 'tlsRequireClientCert', 'tlsCa'],
+    [{ tlsRequireClientCert: true }, 'tlsRequireClientCert', 'tlsCa'],
+  ])('%j is refused', (options, option, together) => {
+    expect(refusal(options).option).toBe(option)
+    expect(refusal(options).allowed).toContain(`together with ${together}`)
+  })
 })
 
 describe('logger', () => {

@@ -36,6 +36,7 @@ function setUp(dialed?: string, events: Partial<PeerConnectionEvents> = {}): Set
   const messages: unknown[][] = []
   const closed: string[] = []
   const connection = new PeerConnection(near, dialed === undefined ? undefined : Channel.Stream, dialed, {
+    onReady: () => {},
     onHello: (_, hello) => void hellos.push(hello),
     onMessage: (_, bytes, at, end) => void messages.push(decoded(Buffer.from(bytes.subarray(at, end)))),
     onClosed: ({ why }) => void closed.push(why),
@@ -217,6 +218,7 @@ describe('an end that does not read what it is sent', () => {
     const transport = new Clogged()
     const closed: string[] = []
     const connection = new PeerConnection(transport, undefined, undefined, {
+      onReady() {},
       onHello() {},
       onMessage() {},
       onClosed: ({ why }) => void closed.push(why),

@@ -125,6 +125,8 @@ describe('budgets of the whole server', () => {
     first.send(request.subarray(0, 90_000))
     await until(server, second, () => server.stats().network.receivedBytes > 90_000)
     second.send(request.subarray(0, 99_000))
+    const text = 'incomplete frames of all connections exceed 170000 bytes'
+    expect(await second.reply()).toEqual([Status.Overloaded, 0, text, 1000])
     expect(await second.rest()).toHaveLength(0)
     const third = await connect(server, wire)
     await until(server, third, () => server.stats().connections.closedSlow === 1)
@@ -187,7 +189,7 @@ describe('time', () => {
 
 describe('connections over their number', () => {
   test('are closed at once; when one leaves, another may come', async () => {
-    const server = await startServer({ maxConnections: 2 })
+    const server = await startServer({ maxConnections: 2, descriptorsReserved: 0 })
     const first = await connect(server)
     const second = await connect(server)
     await first.ask(Opcode.Ping, 1)
