@@ -73,9 +73,9 @@ export class Merger {
     const origin = this.#originOf(record.origin)
     const hash = this.#store.hash(record.key)
     const slot = this.#store.find(hash, record.key)
-    if (slot !== NO_SLOT) return this.#mergeInto(slot, hash, record, origin)
-    const coming = source === Source.FullRound ? 0 : replica.comingHorizon
-    if (record.hlc <= Math.max(replica.horizon, replica.declinedHlc, coming)) {
+    const horizon = Math.max(replica.horizon, source === Source.FullRound ? 0 : replica.comingHorizon)
+    if (slot !== NO_SLOT) return this.#mergeInto(slot, hash, record, origin, horizon)
+    if (record.hlc <= Math.max(horizon, replica.declinedHlc)) {
       counters.declinedBelowHorizon++
       return Merged.Declined
     }
@@ -103,13 +103,19 @@ export class Merger {
     return true
   }
 
-  #mergeInto(slot: Slot, hash: number, record: RemoteRecord, origin: number): Merged {
+  #mergeInto(slot: Slot, hash: number, record: RemoteRecord, origin: number, horizon: number): Merged {
     const { origins, counters } = this.#replica
     const held = this.#held
     this.#store.head(slot, held)
     const heldOrigin = origins.idOf(held.origin)
-    if (isNewer(record.hlc, record.origin, record.kind, held.hlc, heldOrigin, held.kind))
-      return this.#put(hash, slot, record, origin)
+    if (isNewer(record.hlc, record.origin, record.kind, held.hlc, heldOrigin, held.kind)) {
+      const isDeclined = record.hlc <= horizon && record.kind === RecordKind.Value
+      if (!isDeclined || held.kind === RecordKind.Value) return this.#put(hash, slot, record, origin)
+      // A marker is left of something older: what overwrote both may be among what was forgotten.
+      counters.declinedBelowHorizon++
+      if (!this.#putGhost(hash, slot, record, origin)) this.#forgetting.drop(slot)
+      return Merged.Declined
+    }
     counters.older++
     const isSame = record.hlc === held.hlc && record.origin === heldOrigin
     if (isSame && record.kind === RecordKind.Value && held.kind === RecordKind.Value)

@@ -402,8 +402,10 @@ export class Replicator implements Writes {
     const { members } = this.replica
     const member = members.get(label)
     if (member === undefined) return false
-    if (member.boot === undefined) members.drop(label)
-    else this.#remove(label, member.boot)
+    const boot = member.boot ?? member.heardBoot
+    // What others still say of it must not bring it back.
+    if (boot === undefined) members.resolve(label)
+    else this.#remove(label, boot)
     return true
   }
 

@@ -254,7 +254,8 @@ export class Driver {
     const { dialed, channel } = wire
     const target = dialed === undefined ? undefined : this.#targets.get(dialed)
     if (target !== undefined) target.failures = 0
-    if ((bytes[at] as number) >> 4 === 9 && bytes[at + 1] === PeerOpcode.Bye) {
+    this.#reader.open(bytes, at, end)
+    if (this.#reader.head === PeerOpcode.Bye) {
       this.#close(wire)
       return
     }

@@ -65,15 +65,22 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'no horizon',
     file: `${folder}merge.ts`,
-    from: 'if (record.hlc <= Math.max(replica.horizon, coming)) {',
+    from: 'if (record.hlc <= Math.max(horizon, replica.declinedHlc)) {',
     to: 'if (false) {',
     breaks: 'rule 7',
   },
   {
+    name: 'a marker opens the door below the horizon',
+    file: `${folder}merge.ts`,
+    from: 'const isDeclined = record.hlc <= horizon && record.kind === RecordKind.Value',
+    to: 'const isDeclined = false',
+    breaks: 'rule 7: a key of which only a marker is held',
+  },
+  {
     name: 'no coming horizon',
     file: `${folder}merge.ts`,
-    from: 'const coming = source === Source.FullRound ? 0 : replica.comingHorizon',
-    to: 'const coming = 0',
+    from: 'const horizon = Math.max(replica.horizon, source === Source.FullRound ? 0 : replica.comingHorizon)',
+    to: 'const horizon = replica.horizon',
     breaks: 'rule 8: what others bring during a full round',
   },
   {

@@ -62,6 +62,8 @@ export class Oracle {
   /** Versions stamped by clocks that were wrong: what is new may look old. */
   readonly #odd = new Set<string>()
   watermark = 0
+  /** The same, of clocks that were wrong as well. */
+  anyWatermark = 0
   /** Values that were the newest, alive, and dropped because of what others had forgotten. */
   lost = 0
 
@@ -147,7 +149,7 @@ export class Oracle {
   /** Servers, by any of their lives, that have held this version or a newer one of its key. */
   holders(key: number, version: Version, except: string): number {
     // What was flushed since is held by nobody, which is what its writer wants.
-    if (version.hlc <= this.watermark) return Number.POSITIVE_INFINITY
+    if (version.hlc <= Math.max(this.watermark, this.anyWatermark)) return Number.POSITIVE_INFINITY
     let count = 0
     for (const [label, ever] of this.#ever) {
       const top = ever[key]

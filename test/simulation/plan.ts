@@ -112,8 +112,9 @@ export function planOf(seed: number, wanted: Topology | undefined): Plan {
   // Those who stayed connected need room for what is merely on its way.
   const markersMax = !isForced ? 1000 : away === undefined ? chance.pick([2, 3, 4, 6, 50]) : 6
   const mayBeSmall = chance.oneIn(2)
-  // Where lists do not name everybody, whoever restarts while another is away does not know of it, and forgets too early.
-  const isShort = isForced && chance.oneIn(3) && topology === 'mesh'
+  // Where lists do not name everybody, whoever restarts while another is away does not know of it, and forgets too early;
+  // and who is to restart must be clear.
+  const isShort = isForced && chance.oneIn(3) && topology === 'mesh' && away !== undefined
   const memberForgetMs = isShort ? Math.max(markerRetentionMs, 60_000) : NEVER_MS
   const plan: Plan = {
     seed,
@@ -173,11 +174,23 @@ function machinesOf(
       peers: listed.map(addressOf),
       skewMs: chance.between(-2200, 2200),
       isFuture: chance.oneIn(5),
-      startsMs: machine === away || !chance.oneIn(4) ? chance.below(3000) : chance.below(200_000),
+      startsMs: startOf(chance, machine === away, isLeaf(topology, machine, count)),
     })
   }
   if (away !== undefined) for (const machine of machines) machine.startsMs = Math.min(machine.startsMs, 3000)
   return machines
+}
+
+/** Whether all others are connected by their lists without this one: two clusters that never met delete each for itself. */
+function isLeaf(topology: Topology, machine: number, count: number): boolean {
+  if (topology === 'chain') return machine === 0 || machine === count - 1
+  return topology !== 'star' || machine !== 0
+}
+
+function startOf(chance: Chance, isAway: boolean, mayBeLate: boolean): number {
+  const isLate = !isAway && chance.oneIn(4)
+  const atMs = chance.below(isLate ? 200_000 : 3000)
+  return mayBeLate ? atMs : atMs % 3000
 }
 
 /** Weights of what happens. */

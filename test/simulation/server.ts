@@ -279,7 +279,9 @@ export class Server implements Host, Life {
     this.#local(() => this.keyspace.clear())
     const { oracle, log } = this.#setup
     // What a wrong clock flushed comes back with the clock.
-    if (this.#isRight) oracle.watermark = Math.max(oracle.watermark, this.replicator.replica.watermark)
+    const { watermark } = this.replicator.replica
+    oracle.anyWatermark = Math.max(oracle.anyWatermark, watermark)
+    if (this.#isRight) oracle.watermark = Math.max(oracle.watermark, watermark)
     log(`${this.name} clears up to ${this.replicator.replica.watermark}`)
   }
 

@@ -121,13 +121,9 @@ class Simulation {
       chance: this.#chance.fork(),
       oracle: this.#oracle,
       log: this.#log,
-      onGivenUp: (label) => {
-        for (const [other, { label: named, address }] of this.#plan.machines.entries())
-          if (label === named || label === address) this.#givenUp.add(other)
-        // All on the other side at once: or one that is empty again takes what is old from one that is not yet.
-        for (const other of this.#alive())
-          if (other !== server && server.replicator.link(other.label) === undefined)
-            this.#givenUp.add(other.machine)
+      onGivenUp: () => {
+        // Whoever was away pays. That the others do not restart instead is for those to see who look after them.
+        if (this.#plan.away !== undefined) this.#givenUp.add(this.#plan.away)
       },
       serverAt: (other) => this.#server(other),
       machineOf: (address) => {

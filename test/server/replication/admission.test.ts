@@ -114,6 +114,26 @@ describe('peers forget', () => {
     expect(node.replicator.remove('nobody:1')).toBe(true)
     expect(node.replica.members.get('nobody:1')).toBeUndefined()
   })
+
+  test('of one that is known from others alone: what they still say of it does not bring it back', () => {
+    const node = setUp()
+    const c = node.meet('c')
+    const hearsay = (label: string, boot: string | undefined) => ({
+      label,
+      address: undefined,
+      boot,
+      unseenMs: 0,
+    })
+    const all = [hearsay('nobody:1', undefined), hearsay('gone', bootOf('gone'))]
+    const { members } = node.replica
+    members.hear(all, node.replica.monoMs, undefined)
+    expect(node.replicator.remove('nobody:1')).toBe(true)
+    expect(node.replicator.remove('gone')).toBe(true)
+    members.hear(all, node.replica.monoMs, undefined)
+    expect([members.get('nobody:1'), members.get('gone')]).toEqual([undefined, undefined])
+    expect(members.isRemoved(bootOf('gone'))).toBe(true)
+    expect(members.get('c')?.boot).toBe(c.boot)
+  })
 })
 
 describe('a listed address', () => {

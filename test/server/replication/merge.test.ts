@@ -164,6 +164,23 @@ describe.each(STORES)('%s store', (store) => {
       expect(node.see('key')?.hlc).toBe(hlc + 1)
     })
 
+    test.each([
+      ['ghost', Ghost],
+      ['tombstone', Tombstone],
+    ] as const)('a %s of something older does not let a value in from below it', (_, kind) => {
+      const { node, b } = setUp()
+      b.batch(0, 1, [[kind, 'key', b.hlc(2), '']])
+      if (kind === Ghost) expect(node.see('key')?.kind).toBe(Ghost)
+      node.replica.horizon = b.hlc(9)
+      b.take(PeerOpcode.Ack)
+      b.batch(1, 2, [[Value, 'key', b.hlc(5), 'forgotten']])
+      expect(node.get('key')).toBeUndefined()
+      expect(node.see('key')).toMatchObject({ kind: Ghost, hlc: b.hlc(5) })
+      expect(answered(b)).toEqual([[2, [0]]])
+      b.batch(2, 3, [[Value, 'key', b.hlc(10), 'new']])
+      expect(node.get('key')).toBe('new')
+    })
+
     test('a newer version of a key that is held is applied from below it', () => {
       const { node, b } = setUp()
       b.batch(0, 1, [[Value, 'key', b.hlc(), 'old']])
