@@ -213,7 +213,7 @@ export class Mesh {
     } catch (error) {
       if (!(error instanceof PeerRefusal)) throw error
       this.log.refused(hello.label, connection.remote, error.code, error.message)
-      connection.bye(error.code, error.message)
+      connection.refuse(error.code, error.message)
     }
   }
 

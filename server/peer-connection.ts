@@ -85,6 +85,7 @@ export class PeerConnection {
   /** Of the largest frame sent so far: it may be on its way for long, and others wait behind it. */
   #largestBytes = 0
   #authentication: PeerAuthentication | undefined
+  #isRefusing = false
   #isClosed = false
 
   constructor(
@@ -114,7 +115,7 @@ export class PeerConnection {
 
   /** One of the two ends does not want the other. */
   get isRefused(): boolean {
-    return this.refusedBy !== undefined || this.unproven !== undefined
+    return this.#isRefusing || this.refusedBy !== undefined || this.unproven !== undefined
   }
 
   /** A stream on which nobody said HELLO, nor why not. */
@@ -252,6 +253,12 @@ export class PeerConnection {
     this.send(this.#writer.bytes.subarray(0, this.#writer.at))
     this.why = text
     this.end()
+  }
+
+  /** The same, of an end that is not let in. */
+  refuse(code: string, text: string): void {
+    this.#isRefusing = true
+    this.bye(code, text)
   }
 
   /** Whoever dials again while a stream is silent has probably lost it already. */

@@ -27,7 +27,7 @@ const READY = /^Server listens on port/m
 const SHELL_PROMPT = /^localhost:\d+> /
 const REPEATS = /-r \d+ -i 1 /
 /** Asking again changes nothing. */
-const READS = /^cache-shell .* (get|stats|peers) /
+const READS = /^cache-shell (.* )?(get|stats|peers) /
 
 const openssl = spawnSync('openssl', ['version']).status === 0
 if (!hasTerminal) console.log(`skipped: what docs/operations.md shows; ${NO_TERMINAL}`)

@@ -182,6 +182,19 @@ describe('a connection between servers', () => {
     expect(closed).toEqual(['the connection was closed'])
   })
 
+  test('is unanswered when that comes before HELLO, and refused when one end does not want the other', async () => {
+    const silent = setUp('b:1')
+    silent.far.end()
+    await afterDelivery()
+    expect([silent.connection.isUnanswered, silent.connection.isRefused]).toEqual([true, false])
+    const unwanted = setUp('b:1')
+    unwanted.far.write(helloFrame)
+    await afterDelivery()
+    unwanted.connection.refuse('certificate', 'it has none')
+    expect(unwanted.closed).toEqual(['it has none'])
+    expect([unwanted.connection.isUnanswered, unwanted.connection.isRefused]).toEqual([false, true])
+  })
+
   test('notes when it was last heard: bytes are enough, a frame need not be whole', async () => {
     let nowMs = 5
     const { connection, far } = setUp(undefined, { now: () => nowMs })

@@ -266,8 +266,11 @@ test('a server that was dialed must be named by its certificate too', async () =
 test('who takes no other server does not give itself to one either', async () => {
   const [one, two] = await twoOf({}, { authFile: authFileOf(users) })
   const refused = { code: 'certificate', why: 'it has no certificate' }
-  await eventually(() => two.said('peer refused')).toMatchObject([{ peer: 'a', ...refused }])
-  await eventually(() => one.said('refused by peer')).toMatchObject([refused])
+  // Each dials the other, and tries again.
+  await eventually(() => two.said('peer refused')).toContainEqual(
+    expect.objectContaining({ peer: 'a', ...refused }),
+  )
+  await eventually(() => one.said('refused by peer')).toContainEqual(expect.objectContaining(refused))
   expect(one.server.stats().replication).toMatchObject({ links: 0, applied: 0 })
 })
 

@@ -90,6 +90,8 @@ describe('a record', () => {
     ['a key of no bytes', fields({ 1: '' })],
     ['a key that is too long', fields({ 1: 'k'.repeat(KEY_BYTES_MAX + 1) })],
     ['a key that is a number', fields({ 1: 7 })],
+    ['a key that is no text', fields({ 1: Buffer.from('6bff', 'hex') })],
+    ['a key with a surrogate', fields({ 1: Buffer.from('eda080', 'hex') })],
     ['a stamp below 0', fields({ 2: -1 })],
     ['a stamp that is no integer', fields({ 2: 1.5 })],
     ['flags of more than a byte', fields({ 3: 256 })],
