@@ -33,6 +33,8 @@ declare module 'net' {
 const LINGER_MS = 1000
 /** How long the other side may take nothing of what is still unsent then, in ms. */
 const END_IDLE_MS = 10_000
+/** What a TLS socket is given at a time, in bytes: it encrypts that at once, into memory that nobody counts. */
+const TLS_PIECE_BYTES = 256 * 1024
 /** What a TLS socket is given in one turn of the event loop counts as unsent from here on, in bytes. */
 const TURN_BYTES_MAX = 64 * 1024
 
@@ -87,7 +89,7 @@ export class SocketTransport implements Transport {
   end(): void {
     const { socket } = this
     if (socket.destroyed) return
-    socket.setTimeout(END_IDLE_MS, () => socket.destroy())
+    socket.setTimeout(END_IDLE_MS, () => this.destroy())
     socket.end(() => {
       if (socket.destroyed) return
       const timer = setTimeout(() => socket.destroy(), LINGER_MS)
@@ -100,13 +102,26 @@ export class SocketTransport implements Transport {
   }
 
   destroy(error?: Error): void {
-    this.socket.destroy(error)
+    if (this.socket.writableLength > 0 && error === undefined) this.reset()
+    else this.socket.destroy(error)
   }
+
+  /** What was not sent is lost; so is what the kernel has: else it keeps megabytes, for minutes, for who does not read. */
+  protected reset(): void {
+    this.socket.resetAndDestroy()
+  }
+}
+
+/** Bytes that wait until a TLS socket has sent what it was given before. */
+interface Piece {
+  bytes: Uint8Array
+  onReleased: (() => void) | undefined
 }
 
 /**
  * The same over TLS. Node reports a write to such a socket as done one turn of the event loop later, even if the kernel
- * took all of it; so what was written in this turn does not count as unsent yet, up to a bound.
+ * took all of it; so what was written in this turn does not count as unsent yet, up to a bound. And all that waits for
+ * such a socket it would encrypt at once: so it waits here.
  */
 export class TlsTransport extends SocketTransport {
   #turn = 0
@@ -114,6 +129,10 @@ export class TlsTransport extends SocketTransport {
   /** Somebody may have seen that bytes are unsent, and wait for the drain. */
   #isAwaited = false
   #onDrain = () => {}
+  readonly #queue: Piece[] = []
+  #queuedBytes = 0
+  /** To be ended when all is written. */
+  #isEnding = false
 
   /** For what the certificate of the other end says; nobody else reads or writes it. */
   readonly tlsSocket: TLSSocket
@@ -125,7 +144,7 @@ export class TlsTransport extends SocketTransport {
 
   override get unsentBytes(): number {
     const freshBytes = this.#turn === turn ? Math.min(this.#turnBytes, TURN_BYTES_MAX) : 0
-    return Math.max(0, this.socket.writableLength - freshBytes)
+    return Math.max(0, this.socket.writableLength + this.#queuedBytes - freshBytes)
   }
 
   override open(events: TransportEvents): void {
@@ -133,7 +152,11 @@ export class TlsTransport extends SocketTransport {
     super.open({
       onChunk: events.onChunk,
       onDrain: () => {},
-      onClose: (error) => events.onClose(error && explainedTls(error)),
+      onClose: (error) => {
+        for (const { onReleased } of this.#queue.splice(0)) onReleased?.()
+        this.#queuedBytes = 0
+        events.onClose(error && explainedTls(error))
+      },
     })
   }
 
@@ -144,16 +167,48 @@ export class TlsTransport extends SocketTransport {
     this.#turn = turn
     this.#turnBytes += bytes.length
     const isCopied = bytes.length <= TURN_BYTES_MAX
-    this.socket.write(isCopied ? Buffer.from(bytes) : bytes, (error) => {
-      if (!isCopied) onReleased?.()
-      if (!error) this.#onWritten()
-    })
+    this.#enqueue(isCopied ? Buffer.from(bytes) : bytes, isCopied ? undefined : onReleased)
+    this.#feed()
     if (this.unsentBytes > 0) this.#isAwaited = true
     return isCopied
   }
 
+  override end(): void {
+    this.#isEnding = true
+    if (this.#queue.length > 0) this.socket.setTimeout(END_IDLE_MS, () => this.destroy())
+    else super.end()
+  }
+
+  /** Node cannot reset such a connection. */
+  protected override reset(): void {
+    this.socket.destroy()
+  }
+
+  #enqueue(bytes: Uint8Array, onReleased: (() => void) | undefined): void {
+    this.#queuedBytes += bytes.length
+    for (let at = 0; at < bytes.length; at += TLS_PIECE_BYTES) {
+      const isLast = at + TLS_PIECE_BYTES >= bytes.length
+      const piece = bytes.subarray(at, at + TLS_PIECE_BYTES)
+      this.#queue.push({ bytes: piece, onReleased: isLast ? onReleased : undefined })
+    }
+  }
+
+  #feed(): void {
+    while (this.socket.writableLength < TLS_PIECE_BYTES) {
+      const piece = this.#queue.shift()
+      if (piece === undefined) return
+      this.#queuedBytes -= piece.bytes.length
+      this.socket.write(piece.bytes, (error) => {
+        piece.onReleased?.()
+        if (!error) this.#onWritten()
+      })
+    }
+  }
+
   /** The socket's own 'drain' comes only after it held more than its mark, which differs from Node to Node. */
   #onWritten(): void {
+    this.#feed()
+    if (this.#isEnding && this.#queue.length === 0) super.end()
     if (!this.#isAwaited || this.socket.writableLength > 0) return
     this.#isAwaited = false
     this.#onDrain()

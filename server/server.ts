@@ -41,6 +41,7 @@ import { ArenaStore } from './store/arena-store.ts'
 import { HeapStore } from './store/heap-store.ts'
 import type { Store } from './store/store.ts'
 import { certificateShown, dialerOf, ServerTls } from './tls.ts'
+import { Turns } from './turns.ts'
 
 /** How often the store's upkeep runs, in ms, and how much of it at a time: about 1 ms of work. */
 const SWEEP_EVERY_MS = 50
@@ -131,7 +132,8 @@ export class OrmucoCacheServer implements AsyncDisposable {
       output: new Output(),
       input: buffer,
       counters: this.#statistics.counters,
-      held: { partialBytes: 0, unsentBytes: 0 },
+      held: { partialBytes: 0, unsentBytes: 0, unsent: new Set() },
+      turns: new Turns(),
       now: Date.now,
       onPeer: (session, bytes, at, end) => this.#onPeer(session, bytes, at, end),
       onChunkEnd: () => this.#mesh.wake(),
@@ -338,7 +340,7 @@ export class OrmucoCacheServer implements AsyncDisposable {
         !session.isPeer &&
         session.lastChunkMs <= quietUntilMs &&
         session.transport.unsentBytes === 0 &&
-        !session.isAwaited
+        session.deferred === 0
       )
         session.end('the server is shutting down')
   }

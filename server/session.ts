@@ -28,7 +28,9 @@ import type { ResolvedServerOptions } from './options.ts'
 import { OUTPUT_BUFFER_BYTES, type Output } from './output.ts'
 import { PEER_FRAME_BYTES_MAX } from './peer-connection.ts'
 import { errorBytes, pushOf, writeError } from './replies.ts'
+import { Stall } from './stall.ts'
 import type { Counters } from './statistics.ts'
+import { Share, type Turns } from './turns.ts'
 
 /** What all sessions of a server share. */
 export interface SessionHost {
@@ -42,6 +44,7 @@ export interface SessionHost {
   readonly counters: Counters
   /** Bytes of partial frames and held chunks, and of unsent replies, over all sessions. */
   readonly held: Held
+  readonly turns: Turns
   now(): number
   /** A connection said what servers say first. Whoever is returned gets all its frames; undefined: not here. */
   onPeer(session: Session, bytes: Uint8Array, at: number, end: number): PeerEnd | undefined
@@ -78,6 +81,7 @@ export class Session implements TransportEvents, Requester {
   readonly #frames: FrameReader
   readonly #reader = new Reader()
   readonly #holdings: Holdings
+  readonly #share: Share
   readonly #arrival: Arrival
   /** Who is there; undefined until that is known. */
   #principal: Principal | undefined
@@ -97,12 +101,9 @@ export class Session implements TransportEvents, Requester {
   #deferred = 0
   /** Set when the other end is a server: its frames are not requests. */
   #peer: PeerEnd | undefined
-  /** Since when the present partial frame, or the present unsent replies, have made no progress. */
+  /** Since when the present partial frame has made no progress. */
   #midFrameSinceMs = 0
-  #stalledSinceMs: number
-  /** Reply bytes handed to the transport, and how many of them the other end had taken at the last check. */
-  #handedBytes = 0
-  #takenBytes = 0
+  readonly #stall: Stall
   readonly #sinceMs: number
   lastChunkMs: number
   #outputBytesMax: number
@@ -111,11 +112,12 @@ export class Session implements TransportEvents, Requester {
     const { access, options } = host
     this.transport = transport
     this.#host = host
-    this.#holdings = new Holdings(host.held, options)
+    this.#holdings = new Holdings(host.held, options, () => this.#onOverdrawn())
+    this.#share = new Share(host.turns, () => this.onDrain())
     this.#arrival = arrival
     this.#sinceMs = host.now()
     this.lastChunkMs = this.#sinceMs
-    this.#stalledSinceMs = this.#sinceMs
+    this.#stall = new Stall(this.#sinceMs)
     this.#frames = new FrameReader(options.unauthenticatedFrameBytesMax, this.#onFrame)
     this.#outputBytesMax = options.unauthenticatedOutputBytesMax
     const principal = access.arrival(arrival.certificate)
@@ -165,7 +167,7 @@ export class Session implements TransportEvents, Requester {
     if (this.#state === 'open') this.#dispatch(chunk)
   }
 
-  /** Replies that had to wait are sent: goes on with the requests that had to wait. */
+  /** Replies that had to wait are sent, or it is its turn: goes on with the requests that had to wait. */
   onDrain(): void {
     if (this.#state === 'open') this.#dispatch(undefined)
   }
@@ -192,11 +194,6 @@ export class Session implements TransportEvents, Requester {
     return this.#deferred
   }
 
-  /** Requests whose replies are held back. */
-  get isAwaited(): boolean {
-    return this.#deferred > 0
-  }
-
   defer(): void {
     this.#deferred++
   }
@@ -205,7 +202,7 @@ export class Session implements TransportEvents, Requester {
     this.#deferred--
     if (this.#state !== 'open' && this.#state !== 'leaving') return
     this.transport.write(Buffer.from(frame))
-    this.#handedBytes += frame.length
+    this.#stall.handed(frame.length)
     if (this.#state === 'leaving' && this.#deferred === 0) this.end(this.#why)
     else this.#account()
   }
@@ -224,7 +221,7 @@ export class Session implements TransportEvents, Requester {
   #push(status: Status, text: string, retryAfterMs?: number): void {
     const frame = pushOf(status, text, retryAfterMs)
     this.transport.write(frame)
-    this.#handedBytes += frame.length
+    this.#stall.handed(frame.length)
     this.#host.output.sentBytes += frame.length
   }
 
@@ -265,10 +262,8 @@ export class Session implements TransportEvents, Requester {
     if (this.#holdings.unsentBytes > 0) this.#account()
     // What waits for a slow server may grow for long: its window bounds it, and its silence ends it.
     const unsentBytes = this.#peer === undefined ? this.transport.unsentBytes : 0
-    const takenBytes = this.#handedBytes - unsentBytes
-    if (unsentBytes === 0 || takenBytes > this.#takenBytes) this.#stalledSinceMs = nowMs
-    this.#takenBytes = takenBytes
-    if (unsentBytes > 0 && nowMs - this.#stalledSinceMs > options.outputStallMs) {
+    if (this.#stall.isOver(nowMs, unsentBytes)) this.#holdings.progressed()
+    if (unsentBytes > 0 && nowMs - this.#stall.sinceMs > options.outputStallMs) {
       counters.closedSlow++
       this.destroy(`${unsentBytes} unsent bytes made no progress for ${options.outputStallMs} ms`)
     } else if (this.#frames.isMidFrame && nowMs - this.#midFrameSinceMs > options.frameTimeoutMs) {
@@ -284,6 +279,7 @@ export class Session implements TransportEvents, Requester {
     this.lastChunkMs = nowMs
     if (!this.#frames.isMidFrame) this.#midFrameSinceMs = nowMs
     const sentBefore = host.output.sentBytes
+    this.#share.begin(sentBefore)
     if (!this.#frameSeen && chunk !== undefined) this.#firstBytes.note(chunk)
     host.output.lend(this.transport)
     try {
@@ -300,7 +296,7 @@ export class Session implements TransportEvents, Requester {
       this.#refuse(error)
     }
     host.output.flush()
-    this.#handedBytes += host.output.sentBytes - sentBefore
+    this.#stall.handed(host.output.sentBytes - sentBefore)
     if (this.#state === 'ending') this.transport.end()
     // Two servers that both waited for the other to read would wait for ever.
     else if (this.#peer === undefined) this.#pauseOrResume()
@@ -346,7 +342,9 @@ export class Session implements TransportEvents, Requester {
         this.#state = 'ending'
       }
     }
-    return this.#state === 'open' && output.unsentBytes < this.#outputBytesMax
+    if (this.#state !== 'open' || output.unsentBytes >= this.#outputBytesMax) return false
+    if (this.#holdings.isOverdrawn(output.unsentBytes)) return false
+    return this.#share.mayGoOn(output.sentBytes + output.at)
   }
 
   #carryOut(request: Reader): void {
@@ -381,8 +379,10 @@ export class Session implements TransportEvents, Requester {
 
   /** What a server says, and never a client. */
   #onPeer(bytes: Uint8Array, at: number, end: number): boolean {
-    const { onPeer, counters, access } = this.#host
+    const { onPeer, counters, access, output } = this.#host
     if (this.#reader.head === PeerOpcode.Hello && !this.#helloSeen) {
+      // What a peer is answered is written at once: the answers to what was asked before it come first.
+      output.flush()
       const why = this.#principal?.isPeer === true ? undefined : access.whyNoPeer()
       if (why === undefined) this.#peer = onPeer(this, bytes, at, end)
       else {
@@ -418,9 +418,9 @@ export class Session implements TransportEvents, Requester {
     writeError(output, id, status, text, retryAfterMs)
   }
 
-  /** Reads on only while the other end reads too. */
+  /** Reads on only while the other end reads too, and has had its turn. */
   #pauseOrResume(): void {
-    const saturated = this.#host.output.unsentBytes >= this.#outputBytesMax
+    const saturated = this.#share.isWaiting || this.#host.output.unsentBytes >= this.#outputBytesMax
     if (saturated === this.#paused) return
     this.#paused = saturated
     if (saturated) this.transport.pause()
@@ -434,15 +434,17 @@ export class Session implements TransportEvents, Requester {
     const unsent = this.#peer === undefined ? this.transport.unsentBytes : 0
     // A socket that does not take all keeps the whole buffer it was given; before authentication that is a copy.
     const unsentBytes = unsent === 0 || this.mustAuthenticate ? unsent : Math.max(unsent, OUTPUT_BUFFER_BYTES)
-    const exceeded = this.#holdings.update(this.#frames.bufferedBytes, unsentBytes)
-    if (exceeded === undefined) return
+    if (!this.#holdings.update(this.#frames.bufferedBytes, unsentBytes)) return
     counters.closedSlow++
     counters.overloaded++
-    if (exceeded === 'partial') {
-      const why = `incomplete frames of all connections exceed ${options.partialBytesMax} bytes`
-      this.#dismiss(Status.Overloaded, why, RETRY_CONNECT_MS)
-    }
-    // Nothing can be said to somebody who does not read.
-    else this.destroy(`unsent replies of all connections exceed ${options.unsentBytesMax} bytes`)
+    const why = `incomplete frames of all connections exceed ${options.partialBytesMax} bytes`
+    this.#dismiss(Status.Overloaded, why, RETRY_CONNECT_MS)
+  }
+
+  /** Nothing can be said to somebody who does not read. */
+  #onOverdrawn(): void {
+    this.#host.counters.closedSlow++
+    this.#host.counters.overloaded++
+    this.destroy(`unsent replies of all connections exceed ${this.#host.options.unsentBytesMax} bytes`)
   }
 }

@@ -1,5 +1,5 @@
 // Ways to spoil bytes, so that most of them stay as they were: what is wrong everywhere is refused at the first byte
-// and reaches nothing.
+// and reaches nothing. Between the generators, which know a grammar, and whoever gets the bytes; knows none itself.
 
 import type { Random } from '../server/store/random.ts'
 
@@ -14,20 +14,25 @@ export function mutated(bytes: Buffer, random: Random): Buffer {
   return spoilt
 }
 
-/** Cuts a stream into chunks as a network might; none is empty. */
+/** Cuts a stream into chunks as a network might, at any byte; none is empty. */
 export function chunked(bytes: Buffer, random: Random): Buffer[] {
+  if (bytes.length === 0) return []
   const chunks: Buffer[] = []
+  const isFine = random.oneIn(20)
   let at = 0
-  while (at < bytes.length) {
-    const length = random.oneIn(3) ? 1 + random.below(5) : 1 + random.below(bytes.length)
+  for (let left = isFine ? 20 : Math.max(0, random.below(6) - 2); left > 0 && at < bytes.length - 1; left--) {
+    const length = isFine ? 1 + random.below(4) : 1 + random.below(bytes.length - at)
     chunks.push(bytes.subarray(at, at + length))
     at += length
   }
+  if (at < bytes.length) chunks.push(bytes.subarray(at))
   return chunks
 }
 
 export function randomBytes(length: number, random: Random): Buffer {
-  return Buffer.from(Array.from({ length }, () => random.below(256)))
+  const bytes = Buffer.allocUnsafe(length)
+  for (let at = 0; at < length; at++) bytes[at] = random.below(256)
+  return bytes
 }
 
 type Mutation = (bytes: Buffer, random: Random) => Buffer
@@ -48,13 +53,16 @@ const MUTATIONS: readonly Mutation[] = [
     return copy
   },
   (bytes, random) => bytes.subarray(0, random.below(bytes.length + 1)),
-  (bytes, random) => spliced(bytes, random, Buffer.alloc(0)),
+  (bytes, random) => spliced(bytes, random, NOTHING),
   (bytes, random) => spliced(bytes, random, randomBytes(1 + random.below(8), random)),
+  // Some of its own bytes, elsewhere once more.
   (bytes, random) => {
     const at = random.below(bytes.length + 1)
     return spliced(bytes, random, bytes.subarray(at, at + 1 + random.below(20)))
   },
 ]
+
+const NOTHING = Buffer.alloc(0)
 
 function changed(bytes: Buffer, random: Random, change: (byte: number) => number): Buffer {
   const copy = Buffer.from(bytes)

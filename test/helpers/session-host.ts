@@ -13,6 +13,7 @@ import type { Session, SessionHost } from '../../server/session.ts'
 import { type ServerStats, Statistics } from '../../server/statistics.ts'
 import { ArenaStore } from '../../server/store/arena-store.ts'
 import { HeapStore } from '../../server/store/heap-store.ts'
+import { Turns } from '../../server/turns.ts'
 import { aloneWrites } from '../../server/writes.ts'
 
 const START_MS = Date.UTC(2030, 0, 1)
@@ -87,7 +88,8 @@ export function sessionHost(options: ServerOptions = {}, nonce?: () => string): 
     output: new Output(),
     input: INPUT,
     counters: statistics.counters,
-    held: { partialBytes: 0, unsentBytes: 0 },
+    held: { partialBytes: 0, unsentBytes: 0, unsent: new Set() },
+    turns: new Turns(),
     nowMs: START_MS,
     now: () => host.nowMs,
     onPeer: () => undefined,

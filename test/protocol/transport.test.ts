@@ -100,7 +100,7 @@ async function bufferedEnds(): Promise<[End, End, Server]> {
 }
 
 /** Both ends of a connection with TLS, dialed and accepted as clients and servers do. */
-async function tlsEnds(): Promise<[End, End]> {
+async function tlsEnds(): Promise<[End, End, TLSSocket]> {
   const signer = await authority()
   const server = createTlsServer(await signer.issue({ commonName: 'server', names: HERE }))
   onTestFinished(() => void server.close())
@@ -110,7 +110,8 @@ async function tlsEnds(): Promise<[End, End]> {
     server.once('secureConnection', (socket: TLSSocket) => resolve(new End(new TlsTransport(socket)))),
   )
   const dialed = await dial((events) => dialTls(at(server), { ca: signer.cert }, buffer, events))
-  return [new End(dialed), await accepted]
+  if (!(dialed instanceof TlsTransport)) throw new Error('no TLS')
+  return [new End(dialed), await accepted, dialed.tlsSocket]
 }
 
 function at(server: Server): { host: string; port: number } {
@@ -132,7 +133,10 @@ async function ends(kind: Kind): Promise<[End, End]> {
     const [one, two] = await bufferedEnds()
     return [one, two]
   }
-  if (kind === 'TLS') return tlsEnds()
+  if (kind === 'TLS') {
+    const [one, two] = await tlsEnds()
+    return [one, two]
+  }
   if (kind === 'memory') {
     const [one, two] = memoryTransports()
     return [new End(one), new End(two)]
@@ -243,6 +247,23 @@ describe.each(['socket', 'buffered socket', 'TLS', 'memory'] as const)('a %s tra
   })
 })
 
+test.each(['socket', 'buffered socket'] as const)(
+  'a %s transport that is destroyed with bytes unsent takes back those that the kernel has',
+  async (kind) => {
+    const [one, two] = await ends(kind)
+    two.transport.pause()
+    let sent = 0
+    for (; one.transport.unsentBytes === 0; sent += block.length) one.transport.write(block)
+    const kernelBytes = sent - one.transport.unsentBytes
+    one.transport.destroy()
+    expect(await one.closed).toBe(undefined)
+    two.transport.resume()
+    await two.closed
+    // What had reached the other end is its own.
+    expect(two.receivedBytes).toBeLessThan(kernelBytes)
+  },
+)
+
 describe('in memory', () => {
   test('delivery is never synchronous', async () => {
     const [one, two] = await ends('memory')
@@ -321,6 +342,36 @@ describe('with TLS', () => {
     await one.until(() => one.drainedCount > drainedBefore)
     await two.until(() => two.receivedBytes === sent + 1000 + block.length)
     expect([one.transport.unsentBytes, one.drainedCount]).toEqual([0, drainedBefore + 1])
+  })
+
+  test('what waits is given to the socket in pieces, and arrives whole', async () => {
+    const [one, two, socket] = await tlsEnds()
+    two.transport.pause()
+    const released: number[] = []
+    for (let i = 0; i < 24; i++) one.transport.write(Buffer.alloc(block.length, i), () => released.push(i))
+    await nextTurn()
+    expect(socket.writableLength).toBeLessThanOrEqual(512 * 1024)
+    expect(one.transport.unsentBytes).toBeGreaterThan(8 * block.length)
+    two.transport.resume()
+    one.transport.end()
+    expect(await two.closed).toBe(undefined)
+    const { received } = two
+    expect(received).toHaveLength(24 * block.length)
+    for (let i = 0; i < 24; i++)
+      expect(received.subarray(i * block.length, (i + 1) * block.length).every((byte) => byte === i)).toBe(
+        true,
+      )
+    expect(released).toEqual(Array.from({ length: 24 }, (_, i) => i))
+  })
+
+  test('what waits is released when the connection is cut', async () => {
+    const [one, two] = await tlsEnds()
+    two.transport.pause()
+    let released = 0
+    for (let i = 0; i < 24; i++) one.transport.write(Buffer.from(block), () => released++)
+    one.transport.destroy()
+    await one.closed
+    expect([released, one.transport.unsentBytes]).toEqual([24, 0])
   })
 
   test('what was dialed reads into the one buffer too', async () => {

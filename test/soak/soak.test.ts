@@ -1,7 +1,9 @@
 // A soak of a few seconds: a real server, attacked by real processes. How fast anything was is not asserted; what state
 // it leaves is. `npm run soak` is the long one.
 
-import { expect, test } from 'vitest'
+import { rmSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { expect, onTestFinished, test } from 'vitest'
 import { descriptorLimit } from '../../server/descriptors.ts'
 import { build } from '../bench/build.ts'
 import { fitSizes, phasesOf } from './plan.ts'
@@ -19,6 +21,8 @@ test(
   'a server under attack serves, stays within its memory, and is as before when it is over',
   async () => {
     const { distDir } = await build({ programs: 'test/soak', noCheck: true })
+    // A worker of vitest may end without having said so.
+    onTestFinished(() => rmSync(dirname(distDir), { recursive: true, force: true }))
     const outcome = await soak({
       distDir,
       plan: {
