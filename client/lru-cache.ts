@@ -1,5 +1,5 @@
-// An in-process cache of JavaScript values: the least recently used leaves when room is needed. Joins a Map from keys
-// to slots with what is known by slot: keys, values and sizes (arrays), the order of use (lru-recency.ts), deadlines
+// An in-process cache of JavaScript values: the least recently used leaves when room is needed. Joins what is known by
+// slot: keys, and from key to slot (lru-index.ts), values and sizes (arrays), the order of use (lru-recency.ts), deadlines
 // (lru-deadlines.ts). Knows no network; nothing here is shared with other processes.
 //
 // * Room: what has expired leaves before anything that is still good; then the least recently used.
@@ -7,11 +7,12 @@
 //   each); with a loader nothing takes it away before room is needed, so that the loader gets it as `stale`. Until then
 //   `size` and `bytes` count it.
 // * A value larger than `maxBytes` is not kept, and neither is what its key held before: that is overwritten.
-// * Invariant, whenever foreign code runs (onDispose, the loader): Map, arrays, order and counts agree.
+// * Invariant, whenever foreign code runs (onDispose, the loader): index, arrays, order and counts agree.
 
 import { processClock } from './lru-clock.ts'
 import { Deadlines } from './lru-deadlines.ts'
 import { Disposals } from './lru-disposals.ts'
+import { KeyIndex } from './lru-index.ts'
 import { Loads } from './lru-loads.ts'
 import {
   checkLoadOptions,
@@ -69,9 +70,8 @@ export class LruCache<K extends {}, V extends {}> {
   readonly #disposals: Disposals<K, V> | undefined
   readonly #loads: Loads<K, V> | undefined
 
-  readonly #slots = new Map<K, number>()
+  #index = new KeyIndex<K>()
   /** By slot; the first belongs to NO_SLOT, and keeps V8 from choosing arrays that can only hold numbers. */
-  #keys: (K | undefined)[] = [undefined]
   #values: (V | undefined)[] = [undefined]
   /** By slot; undefined until something has a size. */
   #sizes: number[] | undefined
@@ -103,7 +103,7 @@ export class LruCache<K extends {}, V extends {}> {
 
   /** Entries held. */
   get size(): number {
-    return this.#slots.size
+    return this.#index.count
   }
 
   /** Sum of the sizes of the entries held; 0 if they have none. */
@@ -113,8 +113,8 @@ export class LruCache<K extends {}, V extends {}> {
 
   /** The key's value, which becomes the most recently used; undefined on a miss. */
   get(key: K): V | undefined {
-    const slot = this.#slots.get(key)
-    if (slot === undefined) {
+    const slot = this.#index.find(key)
+    if (slot === NO_SLOT) {
       this.#misses++
       return undefined
     }
@@ -132,14 +132,14 @@ export class LruCache<K extends {}, V extends {}> {
 
   /** The key's value; undefined on a miss. Changes neither order, nor time to live, nor counters. */
   peek(key: K): V | undefined {
-    const slot = this.#slots.get(key)
-    return slot === undefined || this.#deadlines?.isOver(slot) ? undefined : this.#values[slot]
+    const slot = this.#index.find(key)
+    return slot === NO_SLOT || this.#deadlines?.isOver(slot) ? undefined : this.#values[slot]
   }
 
   /** Whether `peek` would find a value. */
   has(key: K): boolean {
-    const slot = this.#slots.get(key)
-    return slot !== undefined && !this.#deadlines?.isOver(slot)
+    const slot = this.#index.find(key)
+    return slot !== NO_SLOT && !this.#deadlines?.isOver(slot)
   }
 
   /**
@@ -161,17 +161,17 @@ export class LruCache<K extends {}, V extends {}> {
     if (lifetimeMs !== NEVER_EXPIRES) {
       this.#deadlines ??= new Deadlines(
         processClock,
-        this.#keys.length,
+        this.#values.length,
         this.#renewOnHit ? 'renewable' : 'fixed',
       )
     }
     this.#deadlines?.readClock()
-    const slot = this.#slots.get(key)
+    const slot = this.#index.find(key)
     const fits = sizeBytes <= this.#maxBytes
     if (!fits) {
       this.#tooLarge++
-      if (slot !== undefined) this.#leave(slot, this.#isOver(slot) ? 'expire' : 'replace')
-    } else if (slot !== undefined) {
+      if (slot !== NO_SLOT) this.#leave(slot, this.#isOver(slot) ? 'expire' : 'replace')
+    } else if (slot !== NO_SLOT) {
       this.#replace(slot, key, value, sizeBytes, lifetimeMs)
     } else {
       this.#add(key, value, sizeBytes, lifetimeMs)
@@ -183,8 +183,8 @@ export class LruCache<K extends {}, V extends {}> {
   /** @returns whether there was a value. Throws what `onDispose` throws. */
   delete(key: K): boolean {
     this.#loads?.outdate(key)
-    const slot = this.#slots.get(key)
-    if (slot === undefined) return false
+    const slot = this.#index.find(key)
+    if (slot === NO_SLOT) return false
     const isOver = this.#isOver(slot)
     this.#leaveAlone(slot, isOver ? 'expire' : 'delete')
     return !isOver
@@ -193,10 +193,9 @@ export class LruCache<K extends {}, V extends {}> {
   /** Takes out everything, expired or not, the least recently used first. Throws what `onDispose` throws. */
   clear(): void {
     this.#loads?.outdateAll()
-    while (this.#disposals !== undefined && this.#slots.size > 0) this.#leave(this.#order.oldest, 'delete')
-    this.#deletes += this.#slots.size
-    this.#slots.clear()
-    this.#keys = [undefined]
+    while (this.#disposals !== undefined && this.#index.count > 0) this.#leave(this.#order.oldest, 'delete')
+    this.#deletes += this.#index.count
+    this.#index = new KeyIndex()
     this.#values = [undefined]
     this.#sizes = undefined
     this.#order = new RecencyOrder()
@@ -219,8 +218,8 @@ export class LruCache<K extends {}, V extends {}> {
     signal?.throwIfAborted()
     const value = this.get(key)
     if (value !== undefined) return value
-    const stale = this.#slots.get(key)
-    return this.#loads.join(key, stale === undefined ? undefined : this.#values[stale], signal)
+    const stale = this.#index.find(key)
+    return this.#loads.join(key, stale === NO_SLOT ? undefined : this.#values[stale], signal)
   }
 
   /**
@@ -265,8 +264,7 @@ export class LruCache<K extends {}, V extends {}> {
   #add(key: K, value: V, sizeBytes: number, lifetimeMs: number): void {
     this.#makeRoom(1, sizeBytes)
     const slot = this.#order.add()
-    this.#slots.set(key, slot)
-    this.#keys[slot] = key
+    this.#index.add(key, slot)
     this.#fill(slot, value, sizeBytes, lifetimeMs)
   }
 
@@ -288,7 +286,7 @@ export class LruCache<K extends {}, V extends {}> {
     this.#deadlines?.set(slot, lifetimeMs)
     if (this.#sizes === undefined) {
       if (sizeBytes === 0) return
-      this.#sizes = new Array<number>(this.#keys.length).fill(0)
+      this.#sizes = new Array<number>(this.#values.length).fill(0)
     }
     this.#bytes += sizeBytes - (this.#sizes[slot] ?? 0)
     this.#sizes[slot] = sizeBytes
@@ -311,7 +309,7 @@ export class LruCache<K extends {}, V extends {}> {
   }
 
   #lacksRoom(entries: number, sizeBytes: number): boolean {
-    return this.#slots.size + entries > this.#maxEntries || this.#bytes + sizeBytes > this.#maxBytes
+    return this.#index.count + entries > this.#maxEntries || this.#bytes + sizeBytes > this.#maxBytes
   }
 
   #isOver(slot: number): boolean {
@@ -324,14 +322,13 @@ export class LruCache<K extends {}, V extends {}> {
   }
 
   #leave(slot: number, reason: DisposeReason): void {
-    const key = this.#keys[slot]
+    const key = this.#index.keyIn(slot)
     const value = this.#values[slot]
     if (key === undefined || value === undefined) return
     if (reason === 'evict') this.#evictions++
     else if (reason === 'expire') this.#expirations++
     else if (reason === 'delete') this.#deletes++
-    this.#slots.delete(key)
-    this.#keys[slot] = undefined
+    this.#index.remove(slot)
     this.#values[slot] = undefined
     this.#order.remove(slot)
     this.#deadlines?.remove(slot)
@@ -345,7 +342,7 @@ export class LruCache<K extends {}, V extends {}> {
   #listKeys(): K[] {
     const keys: K[] = []
     for (let slot = this.#order.newest; slot !== NO_SLOT; slot = this.#order.older(slot)) {
-      const key = this.#keys[slot]
+      const key = this.#index.keyIn(slot)
       if (key !== undefined) keys.push(key)
     }
     return keys

@@ -22,11 +22,11 @@ const NEAR_MS = 50
 export class Deadlines {
   readonly #clock: LruClock
   #nowMs = 0
-  /** By slot; Infinity = never. */
+  /** By slot; Infinity = never, NaN = never, and not in the heap. */
   #deadlineMs: Float64Array
   /** By slot; what `renew` adds to the time, 0 = never expires. Undefined if nothing is renewed. */
   #lifetimeMs: Float64Array | undefined
-  /** By slot: 1 + its index in the heap, or 0. */
+  /** By slot: its index in the heap, if it is there. */
   #position: Int32Array
   #heapMs: Float64Array
   #heapSlot: Int32Array
@@ -40,7 +40,7 @@ export class Deadlines {
    */
   constructor(clock: LruClock, slotCount: number, renewal: 'renewable' | 'fixed') {
     this.#clock = clock
-    this.#deadlineMs = new Float64Array(slotCount).fill(Number.POSITIVE_INFINITY)
+    this.#deadlineMs = new Float64Array(slotCount).fill(Number.NaN)
     if (renewal === 'renewable') this.#lifetimeMs = new Float64Array(slotCount)
     this.#position = new Int32Array(slotCount)
     this.#heapMs = new Float64Array(slotCount)
@@ -57,21 +57,20 @@ export class Deadlines {
     if (slot >= this.#deadlineMs.length) this.#grow(slot + 1)
     if (this.#lifetimeMs !== undefined) this.#lifetimeMs[slot] = lifetimeMs
     if (lifetimeMs === 0) {
-      this.#deadlineMs[slot] = Number.POSITIVE_INFINITY
+      this.remove(slot)
       return
     }
+    const before = this.#deadlineMs[slot] ?? Number.NaN
     const deadlineMs = this.#nowMs + lifetimeMs
     this.#deadlineMs[slot] = deadlineMs
-    const position = this.#position[slot] ?? 0
+    if (Number.isNaN(before)) this.#rise(this.#heapCount++, deadlineMs, slot)
+    else if (deadlineMs < this.#latestMs) this.#bringForward(slot, deadlineMs)
     if (deadlineMs > this.#latestMs) this.#latestMs = deadlineMs
-    else if (position !== 0 && deadlineMs < (this.#heapMs[position - 1] ?? 0))
-      this.#rise(position - 1, deadlineMs, slot)
-    if (position === 0) this.#rise(this.#heapCount++, deadlineMs, slot)
   }
 
   /** The slot no longer expires. */
   remove(slot: number): void {
-    this.#deadlineMs[slot] = Number.POSITIVE_INFINITY
+    if (!Number.isNaN(this.#deadlineMs[slot])) this.#deadlineMs[slot] = Number.POSITIVE_INFINITY
   }
 
   /** Counts the slot's lifetime from now again. */
@@ -85,7 +84,7 @@ export class Deadlines {
     // Nothing at all is due: true of nearly every question, and the slot's own deadline need not be fetched.
     if (this.#heapCount === 0 || (this.#heapMs[0] ?? 0) - this.#clock.recentMs() > NEAR_MS) return false
     const deadlineMs = this.#deadlineMs[slot] ?? Number.POSITIVE_INFINITY
-    if (deadlineMs - this.#clock.recentMs() > NEAR_MS) return false
+    if (!(deadlineMs - this.#clock.recentMs() <= NEAR_MS)) return false
     return deadlineMs <= this.#clock.nowMs()
   }
 
@@ -96,7 +95,7 @@ export class Deadlines {
       if (this.#heapCount === 0 || (this.#heapMs[0] ?? 0) > nowMs) return NO_SLOT
       const slot = this.#heapSlot[0] ?? NO_SLOT
       const deadlineMs = this.#deadlineMs[slot] ?? 0
-      if (deadlineMs <= nowMs || deadlineMs === Number.POSITIVE_INFINITY) this.#dropTop()
+      if (deadlineMs <= nowMs || deadlineMs === Number.POSITIVE_INFINITY) this.#dropTop(slot)
       else this.#postpone(deadlineMs, slot)
       if (deadlineMs <= nowMs) return slot
     }
@@ -109,8 +108,13 @@ export class Deadlines {
     this.#sink(0, deadlineMs, slot)
   }
 
-  #dropTop(): void {
-    this.#position[this.#heapSlot[0] ?? NO_SLOT] = 0
+  #bringForward(slot: number, deadlineMs: number): void {
+    const at = this.#position[slot] ?? 0
+    if (deadlineMs < (this.#heapMs[at] ?? 0)) this.#rise(at, deadlineMs, slot)
+  }
+
+  #dropTop(slot: number): void {
+    this.#deadlineMs[slot] = Number.NaN
     const last = --this.#heapCount
     if (last > 0) this.#sink(0, this.#heapMs[last] ?? 0, this.#heapSlot[last] ?? NO_SLOT)
   }
@@ -151,12 +155,12 @@ export class Deadlines {
   #place(at: number, timeMs: number, slot: number): void {
     this.#heapMs[at] = timeMs
     this.#heapSlot[at] = slot
-    this.#position[slot] = at + 1
+    this.#position[slot] = at
   }
 
   #grow(slotCount: number): void {
     const length = Math.max(SLOTS_MIN, slotCount, 2 * this.#deadlineMs.length)
-    this.#deadlineMs = widened(this.#deadlineMs, new Float64Array(length).fill(Number.POSITIVE_INFINITY))
+    this.#deadlineMs = widened(this.#deadlineMs, new Float64Array(length).fill(Number.NaN))
     if (this.#lifetimeMs !== undefined) {
       this.#lifetimeMs = widened(this.#lifetimeMs, new Float64Array(length))
     }

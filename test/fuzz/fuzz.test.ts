@@ -21,14 +21,14 @@ const WARM_UP = 0.25
 
 /** As many as a quarter of a minute is enough for on a quiet machine, most of them where there is most to be broken. */
 const INPUTS: readonly (readonly [State, number])[] = [
-  [greetingState, 55_000],
-  [clientState, 65_000],
-  [peerState, 22_000],
+  [greetingState, 50_000],
+  [clientState, 60_000],
+  [peerState, 20_000],
   [dialedState, 500],
   [replyState, 1_000],
-  [valueState, 36_000],
-  [announcementState, 12_000],
-  [credentialsState, 10_000],
+  [valueState, 42_000],
+  [announcementState, 14_000],
+  [credentialsState, 12_500],
 ]
 
 describe(`seed ${SEED}`, () => {

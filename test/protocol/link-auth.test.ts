@@ -326,7 +326,8 @@ describe('a server that says the wrong thing', () => {
     const server = await connection(0)
     const { serverFinal } = await takeProof(server)
     const last = Buffer.from(serverFinal)
-    last.writeUInt8(last.readUInt8(5) ^ 1, 5)
+    // Another digit of base64.
+    last.write(last.readUInt8(5) === 0x41 ? 'B' : 'A', 5)
     server.send(ok(last, 'admin'))
     expect(await lost(0)).toMatchObject({
       code: 'CACHE_UNAUTHENTICATED',
