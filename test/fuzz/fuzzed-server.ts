@@ -23,6 +23,7 @@ import { ArenaStore } from '../../server/store/arena-store.ts'
 import { HeapStore } from '../../server/store/heap-store.ts'
 import type { Store } from '../../server/store/store.ts'
 import { dialerOf } from '../../server/tls.ts'
+import { Turns } from '../../server/turns.ts'
 import { spanOf } from '../helpers/replicas.ts'
 import { randomFrom } from '../server/store/random.ts'
 import { BYTES_MAX, checkServer, ENTRIES_MAX, SKEW_MS_MAX, WINDOW_BYTES } from './server-checks.ts'
@@ -223,7 +224,8 @@ export class FuzzedServer {
       output: new Output(),
       input: INPUT,
       counters: statistics.counters,
-      held: { partialBytes: 0, unsentBytes: 0 },
+      held: { partialBytes: 0, unsentBytes: 0, unsent: new Set() },
+      turns: new Turns(),
       now: () => this.surroundings.wallMs,
       onPeer: (session, bytes, at, end) => {
         const connection = mesh.accept(session.transport, session.principal?.certificate)
