@@ -145,15 +145,16 @@ export class KeyIndex<K extends {}> {
 
   /** A bucket's keys share two from now on, and its strays may find a place. */
   #double(): void {
-    const former = this.#words
-    this.#words = new Int32Array(2 * former.length)
-    this.#tableCount = 0
+    const words = new Int32Array(2 * this.#words.length)
+    for (const word of this.#words) {
+      if (word === 0) continue
+      let at = firstWay(this.#hashes[word & SLOT_MASK] ?? 0, words)
+      while (words[at] !== 0) at++
+      words[at] = word
+    }
+    this.#words = words
     this.#strays = new Int32Array(2 * this.#strays.length)
     this.#strayCount = 0
-    for (const word of former) {
-      const slot = word & SLOT_MASK
-      if (word !== 0) this.#place(this.#hashes[slot] ?? 0, slot)
-    }
     for (const [key, slot] of this.#map) {
       if (typeof key !== 'string') continue
       const hash = this.#hashes[slot] ?? 0

@@ -54,7 +54,7 @@ export class Output extends Writer {
       if (transport.write(large.subarray(0, length), release)) release()
     } else if (this.unsentBytes > 0) {
       // It will wait in a queue anyway: a copy of the right size keeps the buffer here.
-      transport.write(Buffer.from(this.bytes.subarray(0, length)))
+      transport.write(copyOf(this.bytes, length))
     } else if (!transport.write(this.#head(length))) {
       this.#standard = Buffer.allocUnsafeSlow(OUTPUT_BUFFER_BYTES)
       this.#standardView = viewOf(this.#standard)
@@ -68,7 +68,7 @@ export class Output extends Writer {
   flushCopy(): void {
     const transport = this.#borrower
     if (this.at === 0 || transport === undefined) return
-    const copy = Buffer.from(this.bytes.subarray(0, this.at))
+    const copy = copyOf(this.bytes, this.at)
     this.at = 0
     this.sentBytes += copy.length
     transport.write(copy)
@@ -83,4 +83,11 @@ export class Output extends Writer {
     this.#heads[length] = head
     return head
   }
+}
+
+/** The first bytes, in memory of their own: a slice of Node's pool would keep all of that, 64 KiB since Node 26. */
+function copyOf(bytes: Buffer, length: number): Buffer {
+  const copy = Buffer.allocUnsafeSlow(length)
+  bytes.copy(copy, 0, 0, length)
+  return copy
 }
