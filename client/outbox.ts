@@ -1,4 +1,5 @@
-// What leaves with the next write: the requests of one tick, in one buffer.
+// What leaves with the next write: the requests of one tick, in one buffer. Where a tick has many, the first ones leave
+// while the others are made: the server works meanwhile.
 //
 // Between the calls, which write operands, and the link, which sends bytes. A frame counts from its `commit` on; one whose
 // operands could not be written is simply written over. When the socket keeps the buffer, there is a new one.
@@ -9,7 +10,10 @@ import { Writer } from '../protocol/writer.ts'
 import type { Call } from './call.ts'
 import { idDistance, type Ring } from './ring.ts'
 
-/** Requests of one tick are written at the latest when they fill this. */
+/** Requests of one tick are written when there are so many with so many bytes: below, a write costs more than it gains. */
+const EARLY_REQUESTS = 16
+const EARLY_BYTES = 4096
+/** They are written at the latest when they fill this. */
 const BUFFER_BYTES = 64 * 1024
 const FRAME_HEADER_BYTES = 4
 
@@ -43,6 +47,11 @@ export class Outbox {
     return this.#committed + this.#backlogBytes
   }
 
+  get #isEnough(): boolean {
+    if (this.#committed >= BUFFER_BYTES) return true
+    return idDistance(this.#committedFromId, this.#ring.nextId) >= EARLY_REQUESTS
+  }
+
   /** Begins a frame under the next id; operands follow. */
   begin(opcode: Opcode, operands: number): Writer {
     if (!this.#ring.isNextFree) this.#passOver()
@@ -66,11 +75,11 @@ export class Outbox {
     return Buffer.from(this.#writer.bytes.subarray(this.#frameStart, this.#writer.at))
   }
 
-  /** The frame that was ended last leaves at the end of this tick, as this call's request. */
+  /** The frame that was ended last leaves at the end of this tick or earlier, as this call's request. */
   commit(call: Call): void {
     this.#ring.place(call)
     this.#committed = this.#writer.at
-    if (this.#committed >= BUFFER_BYTES) this.flush()
+    if (this.#committed >= EARLY_BYTES && this.#isEnough) this.flush()
     else if (!this.#flushScheduled) {
       this.#flushScheduled = true
       // From within a promise's continuation this runs when all of them have: their calls leave together.

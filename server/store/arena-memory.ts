@@ -202,7 +202,8 @@ export class ArenaMemory {
     const units = Math.min(SEGMENT_UNITS, this.#unitsMax - this.#segmentedUnits)
     if (units < FIRST_SLOT * 2) return false
     const start = this.words.length * SEGMENT_UNITS
-    const memory = new ArrayBuffer(units * UNIT_BYTES)
+    // Nothing is shared: V8 lets plain ones count towards its heap, and collects garbage at every other segment.
+    const memory = new SharedArrayBuffer(units * UNIT_BYTES)
     this.words.push(new Uint32Array(memory))
     this.bytes.push(new Uint8Array(memory))
     this.views.push(new DataView(memory))

@@ -3,7 +3,7 @@
 
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { build } from './build.ts'
+import { build } from '../helpers/build.ts'
 import type { LruContestant, LruJob, LruOutcome } from './lru-worker.ts'
 import { CORES } from './machine.ts'
 import { endChildrenWithThisProcess, runToEnd } from './processes.ts'
@@ -55,7 +55,7 @@ export interface LruBenchOptions {
 }
 
 export async function benchLru({ rounds, distDir, progress = () => {} }: LruBenchOptions): Promise<Section> {
-  const folder = distDir ?? (await build()).distDir
+  const folder = distDir ?? (await build({ programs: ['test/bench'] })).distDir
   const measured = ROWS.map((row): Measured => ({ ...row, outcomes: { ormuco: [], 'lru-cache': [] } }))
   for (let round = 1; round <= rounds; round++) {
     for (const row of measured) {

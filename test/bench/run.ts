@@ -7,7 +7,7 @@ import { writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { type Build, build, PROJECT_DIR } from './build.ts'
+import { type Build, build, PROJECT_DIR } from '../helpers/build.ts'
 import { CORES, describeMachine } from './machine.ts'
 import { findPeers } from './peers.ts'
 import { endChildrenWithThisProcess } from './processes.ts'
@@ -55,7 +55,7 @@ async function main(): Promise<void> {
     process.stderr.write(`${seconds} s  ${line}\n`)
   }
   progress('building')
-  const built = await build()
+  const built = await build({ programs: ['test/bench'] })
   if (built.complaints !== '') progress(`the build complained, its output is used:\n${built.complaints}`)
   const sections: Section[] = []
   for (const id of args.sections) {

@@ -141,14 +141,14 @@ describe('the command', () => {
   it('measures with the flags of redis-benchmark', async () => {
     const { port } = await startServer()
     const flags = `-h 127.0.0.1 -p ${port} -c 2 -n 100 -d 5 -P 3 -r 10 -t SET,get -q`.split(' ')
-    const { code, stdout, stderr } = await runProgram('cache-bench.ts', flags)
+    const { code, stdout, stderr } = await runProgram('cache-bench', flags)
     expect(stderr).toBe('')
     expect(stdout).toMatch(/^SET: \S+ requests per second, .*\nGET: \S+ requests per second, .*\n$/)
     expect(code).toBe(0)
   })
 
   it('exits with 3 and one line when there is no server', async () => {
-    const { code, stdout, stderr } = await runProgram('cache-bench.ts', ['-p', '1', '-q'])
+    const { code, stdout, stderr } = await runProgram('cache-bench', ['-p', '1', '-q'])
     expect(stdout).toBe('')
     expect(stderr).toBe('cache-bench: ping: 127.0.0.1:1 failed: connect ECONNREFUSED 127.0.0.1:1\n')
     expect(code).toBe(3)
@@ -160,7 +160,7 @@ describe('the command', () => {
     ['-n', '1.5', 'a whole number from 1'],
     ['-t', 'lpush', '"lpush" is no test; there are: ping, set, get, incr, del'],
   ])('refuses %s %s with 2 and says what is allowed', async (flag, value, allowed) => {
-    const { code, stdout, stderr } = await runProgram('cache-bench.ts', [flag, value])
+    const { code, stdout, stderr } = await runProgram('cache-bench', [flag, value])
     expect(stdout).toBe('')
     expect(stderr).toContain(allowed)
     expect(stderr.trimEnd().split('\n')).toHaveLength(1)

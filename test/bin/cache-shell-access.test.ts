@@ -24,7 +24,7 @@ async function guardedPort(): Promise<string> {
 test('the password is the first line of the input; what is behind it are commands', async () => {
   const port = await guardedPort()
   const password = passwordOf('walt')
-  const run = (args: string[], place = {}) => runProgram('cache-shell.ts', ['-p', port, ...args], place)
+  const run = (args: string[], place = {}) => runProgram('cache-shell', ['-p', port, ...args], place)
   const [command, forbidden, lines] = await Promise.all([
     run(['--user', 'walt', '--askpass', 'set', 'a', '1'], { stdin: `${password}\nget a\n` }),
     run(['--user', 'rhea', '--askpass', 'set', 'a', '2'], { stdin: passwordOf('rhea') }),
@@ -38,7 +38,7 @@ test('the password is the first line of the input; what is behind it are command
 
 test('the password in a variable; none, or a wrong one, is refused: exit code 4', async () => {
   const port = await guardedPort()
-  const run = (args: string[], env = {}) => runProgram('cache-shell.ts', ['-p', port, ...args], { env })
+  const run = (args: string[], env = {}) => runProgram('cache-shell', ['-p', port, ...args], { env })
   const [nobody, byVariables, wrong, none] = await Promise.all([
     run(['get', 'a']),
     run(['get', 'b'], { CACHE_USERNAME: 'walt', CACHE_PASSWORD: passwordOf('walt') }),
@@ -61,7 +61,7 @@ test('the password in a variable; none, or a wrong one, is refused: exit code 4'
 
 test('no password at all; one among the arguments; and auth in a pipe', async () => {
   const port = await guardedPort()
-  const run = (args: string[], place = {}) => runProgram('cache-shell.ts', ['-p', port, ...args], place)
+  const run = (args: string[], place = {}) => runProgram('cache-shell', ['-p', port, ...args], place)
   const [empty, argument, piped] = await Promise.all([
     run(['--user', 'walt', '--askpass', 'ping'], { stdin: '' }),
     run(['auth', 'walt', passwordOf('walt')]),
@@ -77,7 +77,7 @@ test('no password at all; one among the arguments; and auth in a pipe', async ()
 
 test('a command ends when it is done, also while the input with its password is open', async () => {
   const port = await guardedPort()
-  const shell = startProgram('cache-shell.ts', ['-p', port, '--user', 'walt', '--askpass', 'ping'], {
+  const shell = startProgram('cache-shell', ['-p', port, '--user', 'walt', '--askpass', 'ping'], {
     stdin: `${passwordOf('walt')}\n`,
     stdinStaysOpen: true,
   })
@@ -105,9 +105,9 @@ describe('TLS', () => {
     writeFileSync(cert, String(own.cert))
     writeFileSync(key, String(own.key))
     const [byFlag, byVariable, byCertificate] = await Promise.all([
-      run('cache-shell.ts', ['--tls', '--cacert', ca, 'set', 'a', '1'], PASSWORD),
-      run('cache-shell.ts', ['get', 'b'], { ...PASSWORD, CACHE_TLS: 'on', CACHE_TLS_CA: ca }),
-      run('cache-shell.ts', ['--cacert', ca, '--cert', cert, '--key', key, 'set', 'c', '1']),
+      run('cache-shell', ['--tls', '--cacert', ca, 'set', 'a', '1'], PASSWORD),
+      run('cache-shell', ['get', 'b'], { ...PASSWORD, CACHE_TLS: 'on', CACHE_TLS_CA: ca }),
+      run('cache-shell', ['--cacert', ca, '--cert', cert, '--key', key, 'set', 'c', '1']),
     ])
     expect(byFlag).toMatchObject({ code: 0, stdout: 'OK\n', stderr: '' })
     expect(byVariable).toMatchObject({ code: 1, stdout: '(miss)\n', stderr: '' })
@@ -117,8 +117,8 @@ describe('TLS', () => {
   test('is not left out, nor the check of the certificate', async () => {
     const { run } = await secured()
     const [plain, unknown] = await Promise.all([
-      run('cache-shell.ts', ['-t', '5s', 'get', 'a'], PASSWORD),
-      run('cache-shell.ts', ['-t', '5s', '--tls', 'get', 'a'], PASSWORD),
+      run('cache-shell', ['-t', '5s', 'get', 'a'], PASSWORD),
+      run('cache-shell', ['-t', '5s', '--tls', 'get', 'a'], PASSWORD),
     ])
     expect(plain).toMatchObject({ code: 3, stdout: '' })
     expect(unknown).toMatchObject({ code: 3, stdout: '' })
@@ -128,7 +128,7 @@ describe('TLS', () => {
   test('also of cache-bench', async () => {
     const { ca, run } = await secured()
     const flags = ['--cacert', ca, '-c', '40', '-n', '200', '-t', 'set,get', '-q']
-    const bench = await run('cache-bench.ts', flags, PASSWORD)
+    const bench = await run('cache-bench', flags, PASSWORD)
     expect(bench).toMatchObject({ code: 0, stderr: '' })
     expect(bench.stdout).toMatch(/^SET: .*\nGET: .*\n$/)
   })
@@ -138,9 +138,9 @@ test('cache-bench says who it is on each connection, and stops if that is nobody
   const port = await guardedPort()
   const flags = ['-p', port, '-c', '100', '-n', '1000', '-t', 'set', '-q']
   const [good, wrong, nobody] = await Promise.all([
-    runProgram('cache-bench.ts', [...flags, '--user', 'walt', '--askpass'], { stdin: passwordOf('walt') }),
-    runProgram('cache-bench.ts', [...flags, '--user', 'walt'], { env: { CACHE_PASSWORD: 'guessed' } }),
-    runProgram('cache-bench.ts', flags),
+    runProgram('cache-bench', [...flags, '--user', 'walt', '--askpass'], { stdin: passwordOf('walt') }),
+    runProgram('cache-bench', [...flags, '--user', 'walt'], { env: { CACHE_PASSWORD: 'guessed' } }),
+    runProgram('cache-bench', flags),
   ])
   expect(good).toMatchObject({ code: 0, stderr: '' })
   expect(good.stdout).toMatch(/^SET: [\d.]+ requests per second/)

@@ -11,7 +11,7 @@ async function newServerPort(): Promise<string> {
 
 test('one command: its reply, and what that means as exit code', async () => {
   const port = await newServerPort()
-  const run = (...args: string[]) => runProgram('cache-shell.ts', ['-p', port, ...args])
+  const run = (...args: string[]) => runProgram('cache-shell', ['-p', port, ...args])
   expect(await run('set', 'my-key', '[1,2,3]', 'EX', '60')).toMatchObject({
     code: 0,
     stdout: 'OK\n',
@@ -38,8 +38,8 @@ test('one command: its reply, and what that means as exit code', async () => {
 
 test('nobody there: exit 3 and one line; as JSON if that was asked for', async () => {
   const [plain, json] = await Promise.all([
-    runProgram('cache-shell.ts', ['-s', '127.0.0.1:1', 'get', 'a']),
-    runProgram('cache-shell.ts', ['--server', '127.0.0.1:1', '--json', 'get', 'a']),
+    runProgram('cache-shell', ['-s', '127.0.0.1:1', 'get', 'a']),
+    runProgram('cache-shell', ['--server', '127.0.0.1:1', '--json', 'get', 'a']),
   ])
   const message = '127.0.0.1:1: connect ECONNREFUSED 127.0.0.1:1'
   expect(plain).toMatchObject({ code: 3, stdout: '', stderr: `(error) CACHE_UNAVAILABLE ${message}\n` })
@@ -50,7 +50,7 @@ test('nobody there: exit 3 and one line; as JSON if that was asked for', async (
 test('lines from a pipe: all replies on standard output, in order', async () => {
   const port = await newServerPort()
   const stdin = 'set a "é 世界"\nget a nothing\nget a --json\nincr a\nget a'
-  const ended = await runProgram('cache-shell.ts', ['-p', port], { stdin })
+  const ended = await runProgram('cache-shell', ['-p', port], { stdin })
   expect(ended.stdout).toMatch(/^OK\né 世界\n\(miss\)\n"é 世界"\n\(error\) CACHE_NOT_INTEGER .*\né 世界\n$/)
   expect(ended).toMatchObject({ code: 4, stderr: '' })
 })
@@ -58,9 +58,9 @@ test('lines from a pipe: all replies on standard output, in order', async () => 
 test('the server by variable, --trace on standard error', async () => {
   const port = await newServerPort()
   const [byVariable, byDotEnv, traced] = await Promise.all([
-    runProgram('cache-shell.ts', ['ping'], { env: { SERVER_HOST: '127.0.0.1', SERVER_PORT: port } }),
-    runProgram('cache-shell.ts', ['-h', '127.0.0.1', 'ping'], { dotEnv: `SERVER_PORT=${port}\n` }),
-    runProgram('cache-shell.ts', ['-p', port, '--trace', 'ping']),
+    runProgram('cache-shell', ['ping'], { env: { SERVER_HOST: '127.0.0.1', SERVER_PORT: port } }),
+    runProgram('cache-shell', ['-h', '127.0.0.1', 'ping'], { dotEnv: `SERVER_PORT=${port}\n` }),
+    runProgram('cache-shell', ['-p', port, '--trace', 'ping']),
   ])
   expect(byVariable).toMatchObject({ code: 0, stdout: 'PONG\n', stderr: '' })
   expect(byDotEnv).toMatchObject({ code: 0, stdout: 'PONG\n' })
@@ -78,7 +78,7 @@ test('flags that cannot be: exit 2 and one line', async () => {
     [['-s', 'a:1', '-p', '5', 'ping'], /^cache-shell: --server says what --host and --port say/],
     [['--jsn', 'ping'], /^cache-shell: unknown option '--jsn' \(Did you mean --json\?\); see --help\n$/],
   ]
-  const endings = await Promise.all(rows.map(([args]) => runProgram('cache-shell.ts', args)))
+  const endings = await Promise.all(rows.map(([args]) => runProgram('cache-shell', args)))
   for (const [index, { code, stdout, stderr }] of endings.entries()) {
     expect(stderr).toMatch(rows[index]?.[1] ?? /^$/)
     expect(stdout).toBe('')
@@ -87,15 +87,15 @@ test('flags that cannot be: exit 2 and one line', async () => {
 })
 
 test('repeated while the server is killed and comes back: unavailable, then a miss, and so on', async () => {
-  const first = startProgram('start-server.ts', ['-p', '0'])
+  const first = startProgram('start-server', ['-p', '0'])
   const port = String(await first.port())
-  await runProgram('cache-shell.ts', ['-p', port, 'set', 'my-key', '[1,2,3]'])
-  const shell = startProgram('cache-shell.ts', ['-p', port, '-r', '100000', '-i', '50ms', 'get', 'my-key'])
+  await runProgram('cache-shell', ['-p', port, 'set', 'my-key', '[1,2,3]'])
+  const shell = startProgram('cache-shell', ['-p', port, '-r', '100000', '-i', '50ms', 'get', 'my-key'])
   await shell.says('stdout', /^\[1,2,3\]\n/)
   first.process.kill('SIGKILL')
   await first.ended
   await shell.says('stdout', /\(error\) CACHE_UNAVAILABLE localhost:\d+: .*ECONNREFUSED.*\n/)
-  const second = startProgram('start-server.ts', ['-p', port])
+  const second = startProgram('start-server', ['-p', port])
   await second.port()
   await shell.says('stdout', /\(miss\)\n/)
   shell.process.kill('SIGTERM')
@@ -106,7 +106,7 @@ test('repeated while the server is killed and comes back: unavailable, then a mi
 
 test('whoever reads its output may stop reading', async () => {
   const port = await newServerPort()
-  const shell = startProgram('cache-shell.ts', ['-p', port, '-r', '100000', '-i', '10ms', 'ping'])
+  const shell = startProgram('cache-shell', ['-p', port, '-r', '100000', '-i', '10ms', 'ping'])
   await shell.says('stdout', /PONG\n/)
   shell.process.stdout?.destroy()
   expect((await shell.ended).code).toBe(0)
@@ -114,14 +114,6 @@ test('whoever reads its output may stop reading', async () => {
 
 test('ormuco-cache shell is the same', async () => {
   const port = await newServerPort()
-  const ended = await runProgram('ormuco-cache.ts', [
-    'shell',
-    '-h',
-    '127.0.0.1',
-    '-p',
-    port,
-    'get',
-    'nothing',
-  ])
+  const ended = await runProgram('ormuco-cache', ['shell', '-h', '127.0.0.1', '-p', port, 'get', 'nothing'])
   expect(ended).toMatchObject({ code: 1, stdout: '(miss)\n', stderr: '' })
 })

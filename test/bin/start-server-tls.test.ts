@@ -34,7 +34,7 @@ async function stopped(program: Program) {
 
 test('SIGHUP: new connections see the new certificate, a file that cannot be keeps the old one', async () => {
   const files = await serverFiles({ commonName: 'first' })
-  const program = startProgram('start-server.ts', flagsOf(files))
+  const program = startProgram('start-server', flagsOf(files))
   const port = await program.port()
   const old = await dial(port)
   expect(old.getPeerCertificate().subject.CN).toBe('first')
@@ -59,7 +59,7 @@ test('SIGHUP: new connections see the new certificate, a file that cannot be kee
 })
 
 test('SIGHUP ends a server that reads no files', async () => {
-  const program = startProgram('start-server.ts', ['--port', '0'])
+  const program = startProgram('start-server', ['--port', '0'])
   await program.port()
   program.process.kill('SIGHUP')
   expect(await program.ended).toMatchObject({ signal: 'SIGHUP' })
@@ -84,7 +84,7 @@ test('files that cannot be: one line with the flag or variable, the path and wha
       `CACHE_TLS_KEY: '${certPath}' is not possible; allowed: a private key in PEM format`,
     ],
   ]
-  const endings = await Promise.all(rows.map(([args, env]) => runProgram('start-server.ts', args, { env })))
+  const endings = await Promise.all(rows.map(([args, env]) => runProgram('start-server', args, { env })))
   for (const [index, { code, stdout, stderr }] of endings.entries()) {
     expect(stderr).toContain(`start-server: ${rows[index]?.[2]}`)
     expect(stderr.indexOf('\n')).toBe(stderr.length - 1)
@@ -102,7 +102,7 @@ test('beyond loopback it runs with TLS and required certificates, without --inse
     '--host',
     '0.0.0.0',
   ]
-  const program = startProgram('start-server.ts', flags)
+  const program = startProgram('start-server', flags)
   await program.port()
   const { code, stderr } = await stopped(program)
   expect(code).toBe(0)
@@ -112,10 +112,10 @@ test('beyond loopback it runs with TLS and required certificates, without --inse
 
 test('beyond loopback with TLS alone it needs --insecure, and warns of what is missing', async () => {
   const flags = [...flagsOf(await serverFiles()), '--host', '0.0.0.0']
-  const refused = await runProgram('start-server.ts', flags)
+  const refused = await runProgram('start-server', flags)
   expect(refused.code).toBe(2)
   expect(refused.stderr).toContain('of which authentication is missing here')
-  const program = startProgram('start-server.ts', [...flags, '--insecure'])
+  const program = startProgram('start-server', [...flags, '--insecure'])
   await program.port()
   expect((await stopped(program)).stderr).toMatch(
     /"host":"0\.0\.0\.0","msg":"listening without authentication"/,
@@ -123,7 +123,7 @@ test('beyond loopback with TLS alone it needs --insecure, and warns of what is m
 })
 
 test('--print-config shows where the files are said', async () => {
-  const { stdout } = await runProgram('start-server.ts', ['--print-config', '--tls-cert', 'a.pem'], {
+  const { stdout } = await runProgram('start-server', ['--print-config', '--tls-cert', 'a.pem'], {
     env: { CACHE_TLS_KEY: 'b.pem', CACHE_TLS_CA: 'c.pem' },
     dotEnv: 'CACHE_TLS_REQUIRE_CLIENT_CERT=yes\n',
   })

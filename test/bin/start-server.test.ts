@@ -2,11 +2,14 @@
 
 import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
+import { fileURLToPath } from 'node:url'
 import { pack } from 'msgpackr'
 import { expect, onTestFinished, test } from 'vitest'
 import { FRAME_HEADER_BYTES } from '../../protocol/limits.ts'
 import { Opcode, ValueFlags } from '../../protocol/messages.ts'
 import { type Program, runProgram, startProgram } from '../helpers/program.ts'
+
+const SOURCE = fileURLToPath(new URL('../../bin/start-server.ts', import.meta.url))
 
 /** Log lines as objects; fails on a line that is not JSON. */
 function logLines(stderr: string): Record<string, unknown>[] {
@@ -46,7 +49,8 @@ async function stopped(program: Program, signal: 'SIGTERM' | 'SIGINT') {
 test.each(['SIGTERM', 'SIGINT'] as const)(
   'the ready line alone on standard output; %s drains and exits 0',
   async (signal) => {
-    const program = startProgram('start-server.ts', ['--port', '0'])
+    // As `npm start` runs it.
+    const program = startProgram(SOURCE, ['--port', '0'])
     const port = await program.port()
     await once(dial(port), 'connect')
     const { code, stdout, stderr } = await stopped(program, signal)
@@ -59,7 +63,7 @@ test.each(['SIGTERM', 'SIGINT'] as const)(
 )
 
 test('the same signal twice at once, as npm makes it of one Ctrl-C, still drains', async () => {
-  const program = startProgram('start-server.ts', ['--port', '0'])
+  const program = startProgram('start-server', ['--port', '0'])
   await program.port()
   program.process.kill('SIGINT')
   expect((await stopped(program, 'SIGINT')).code).toBe(0)
@@ -69,7 +73,7 @@ test.each([
   ['SIGTERM', 143],
   ['SIGINT', 130],
 ] as const)('a second %s ends a drain that takes long: exit %d', async (signal, exitCode) => {
-  const program = startProgram('start-server.ts', ['--port', '0', '--drain-timeout', '1h'])
+  const program = startProgram('start-server', ['--port', '0', '--drain-timeout', '1h'])
   await askWithoutReading(dial(await program.port()))
   program.process.kill('SIGTERM')
   await program.says('stderr', /"msg":"draining"/)
@@ -79,7 +83,7 @@ test.each([
 })
 
 test('is reached at the address it was given by .env', async () => {
-  const program = startProgram('start-server.ts', [], { dotEnv: 'LISTEN_ON=[::1]:0\nCACHE_MAX_SIZE=128\n' })
+  const program = startProgram('start-server', [], { dotEnv: 'LISTEN_ON=[::1]:0\nCACHE_MAX_SIZE=128\n' })
   const socket = connect(await program.port(), '::1')
   await once(socket, 'connect')
   socket.destroy()
@@ -92,7 +96,7 @@ test('a port in use: one line with the port and what to do, exit 1', async () =>
   onTestFinished(() => void other.close())
   const address = other.address()
   const port = typeof address === 'object' ? address?.port : undefined
-  const { code, stdout, stderr } = await runProgram('start-server.ts', ['--port', String(port)])
+  const { code, stdout, stderr } = await runProgram('start-server', ['--port', String(port)])
   expect(code).toBe(1)
   expect(stdout).toBe('')
   expect(stderr.split('\n').filter((line) => line.startsWith('start-server: '))).toEqual([
@@ -101,13 +105,7 @@ test('a port in use: one line with the port and what to do, exit 1', async () =>
 })
 
 test('an address of another machine: exit 1', async () => {
-  const { code, stderr } = await runProgram('start-server.ts', [
-    '--host',
-    '192.0.2.1',
-    '--insecure',
-    '-p',
-    '0',
-  ])
+  const { code, stderr } = await runProgram('start-server', ['--host', '192.0.2.1', '--insecure', '-p', '0'])
   expect(code).toBe(1)
   expect(stderr).toContain('start-server: 192.0.2.1 is no address of this machine: see --host\n')
 })
@@ -122,7 +120,7 @@ test('a flag, argument or variable that is not possible: one line, exit 2', asyn
       "CACHE_RENEW_ON_HIT: 'maybe' is not possible; allowed: true or false",
     ],
   ]
-  const endings = await Promise.all(rows.map(([args, env]) => runProgram('start-server.ts', args, { env })))
+  const endings = await Promise.all(rows.map(([args, env]) => runProgram('start-server', args, { env })))
   for (const [index, { code, stdout, stderr }] of endings.entries()) {
     expect(stderr).toContain(`start-server: ${rows[index]?.[2]}`)
     expect(stderr.indexOf('\n')).toBe(stderr.length - 1)
@@ -132,7 +130,7 @@ test('a flag, argument or variable that is not possible: one line, exit 2', asyn
 })
 
 test('--print-config shows values and their places, and does not listen', async () => {
-  const { code, stdout, stderr } = await runProgram('start-server.ts', ['--print-config', '-m', '64mb'], {
+  const { code, stdout, stderr } = await runProgram('start-server', ['--print-config', '-m', '64mb'], {
     env: { CACHE_EXPIRATION: '5000ms', PEERS: 'a:1,b:2', CACHE_HTTP_LISTEN_ON: '8080' },
     dotEnv: 'CACHE_MAX_SIZE=128\nCACHE_EXPIRATION=3600\n',
   })
@@ -153,7 +151,7 @@ test('--print-config shows values and their places, and does not listen', async 
 })
 
 test('beyond loopback with --insecure it runs, and warns', async () => {
-  const program = startProgram('start-server.ts', ['--host', '0.0.0.0', '--port', '0', '--insecure'])
+  const program = startProgram('start-server', ['--host', '0.0.0.0', '--port', '0', '--insecure'])
   await program.port()
   const { code, stderr } = await stopped(program, 'SIGTERM')
   expect(code).toBe(0)
@@ -167,14 +165,14 @@ test('beyond loopback with --insecure it runs, and warns', async () => {
 })
 
 test('lines for people, when asked for', async () => {
-  const program = startProgram('start-server.ts', ['--port', '0', '--log-format', 'pretty'])
+  const program = startProgram('start-server', ['--port', '0', '--log-format', 'pretty'])
   await program.port()
   const { stderr } = await stopped(program, 'SIGTERM')
   expect(stderr).toMatch(/^\d\d:\d\d:\d\d\.\d{3} INFO {2}asked to stop signal=SIGTERM$/m)
 })
 
 test('readers of its outputs may go away', async () => {
-  const program = startProgram('start-server.ts', ['--port', '0', '--log-level', 'debug'])
+  const program = startProgram('start-server', ['--port', '0', '--log-level', 'debug'])
   const port = await program.port()
   program.process.stdout?.destroy()
   program.process.stderr?.destroy()
@@ -188,7 +186,7 @@ test.each([
 ])('%s that nobody catches is logged, and the process ends', async (_, failure) => {
   const onSignal = `process.once('SIGUSR2', () => { ${failure} })`
   const env = { NODE_OPTIONS: `--import "data:text/javascript,${encodeURIComponent(onSignal)}"` }
-  const program = startProgram('start-server.ts', ['--port', '0'], { env })
+  const program = startProgram('start-server', ['--port', '0'], { env })
   await program.port()
   program.process.kill('SIGUSR2')
   const { code, stderr } = await program.ended

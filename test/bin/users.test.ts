@@ -5,17 +5,15 @@ import { spawn } from 'node:child_process'
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { CommandFailure } from '../../bin/program.ts'
 import { usersCommand } from '../../bin/users.ts'
 import { SCRAM_ITERATIONS_DEFAULT, ScramClient, ScramServer } from '../../protocol/scram.ts'
 import { Users } from '../../server/users.ts'
-import { type Ending, Program, type ProgramPlace, runProgram } from '../helpers/program.ts'
+import { builtProgram, type Ending, Program, type ProgramPlace, runProgram } from '../helpers/program.ts'
 import { CTRL_C, hasTerminal, NO_TERMINAL, TerminalProgram } from '../helpers/terminal.ts'
 
-const commandPath = fileURLToPath(new URL('../../bin/ormuco-cache.ts', import.meta.url))
-const loader = import.meta.resolve('tsx')
+const commandPath = builtProgram('ormuco-cache')
 
 if (!hasTerminal) console.log(`skipped: passwords on a terminal; ${NO_TERMINAL}`)
 
@@ -26,7 +24,7 @@ function newFolder(): string {
 }
 
 function users(line: string, place: ProgramPlace = {}): Promise<Ending> {
-  return runProgram('ormuco-cache.ts', ['users', ...line.split(' ')], place)
+  return runProgram('ormuco-cache', ['users', ...line.split(' ')], place)
 }
 
 /** The same within this process: for what ends before a password is read. */
@@ -110,11 +108,9 @@ describe('from a pipe', () => {
 
   test('of which nobody closes the other end', async () => {
     const path = join(newFolder(), 'users')
-    const child = spawn(
-      process.execPath,
-      ['--import', loader, commandPath, 'users', 'add', 'alice', '-r', 'peer', '-f', path],
-      { env: {} },
-    )
+    const child = spawn(process.execPath, [commandPath, 'users', 'add', 'alice', '-r', 'peer', '-f', path], {
+      env: {},
+    })
     onTestFinished(() => void child.kill('SIGKILL'))
     const program = new Program(child)
     child.stdin.write('secret\nmore')
@@ -190,7 +186,7 @@ test.skipIf(process.platform === 'win32')(
 )
 
 test('without a command: its help, exit 2', async () => {
-  const { code, stderr } = await runProgram('ormuco-cache.ts', ['users'])
+  const { code, stderr } = await runProgram('ormuco-cache', ['users'])
   expect(code).toBe(2)
   expect(stderr).toContain('Usage: ormuco-cache users [options] [command]')
 })
@@ -198,7 +194,7 @@ test('without a command: its help, exit 2', async () => {
 describe.skipIf(!hasTerminal)('on a terminal', () => {
   /** Says how it went, and whether the terminal shows what is typed afterwards. */
   function startAdding(): TerminalProgram {
-    const command = `'${process.execPath}' --import '${loader}' '${commandPath}' users add alice -r admin -f users`
+    const command = `'${process.execPath}' '${commandPath}' users add alice -r admin -f users`
     return new TerminalProgram(`sh -c "${command}; echo ended \\$?; stty -a"`)
   }
 

@@ -12,7 +12,7 @@ const STANDSTILL_MS = 700
 
 /** A server that goes on while this process stands still. */
 async function serverElsewhere(): Promise<string> {
-  return `127.0.0.1:${await startProgram('start-server.ts', ['--port', '0']).port()}`
+  return `127.0.0.1:${await startProgram('start-server', ['--port', '0']).port()}`
 }
 
 test('after a call has left: its answer is there', async () => {
@@ -64,7 +64,7 @@ test('while it connects: the first call of a process that is still starting succ
 })
 
 test('a server that really is silent is found out all the same', async () => {
-  const program = startProgram('start-server.ts', ['--port', '0'])
+  const program = startProgram('start-server', ['--port', '0'])
   const client = clientOf(`127.0.0.1:${await program.port()}`, {
     timeoutMs: DEADLINE_MS,
     heartbeatMs: 1_000_000,

@@ -3,21 +3,21 @@
 
 import { once } from 'node:events'
 import { connect } from 'node:net'
-import { fileURLToPath } from 'node:url'
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { join } from 'node:path'
+import { describe, expect, inject, onTestFinished, test } from 'vitest'
 import type { OrmucoCacheClient } from '../../client/client.ts'
 import { clientOf, nextEvent } from '../helpers/client.ts'
 import { eventually } from '../helpers/eventually.ts'
 import { type Program, runProgram, startProgram } from '../helpers/program.ts'
 
-const CALLER = fileURLToPath(new URL('../helpers/caller.ts', import.meta.url))
+const CALLER = join(inject('builtDir'), 'test/helpers/caller.js')
 const RECONNECT = { minMs: 5, maxMs: 50 }
 
 async function startServer(
   args: readonly string[] = [],
   env: Record<string, string> = {},
 ): Promise<{ program: Program; address: string; port: number }> {
-  const program = startProgram('start-server.ts', args.includes('--port') ? args : ['--port', '0', ...args], {
+  const program = startProgram('start-server', args.includes('--port') ? args : ['--port', '0', ...args], {
     env,
   })
   const port = await program.port()
@@ -182,7 +182,7 @@ describe('a server that goes away', () => {
 
 test('a port in use: the second server says so, the first one serves on', async () => {
   const { address, port } = await startServer()
-  const { code, stdout, stderr } = await runProgram('start-server.ts', ['--port', String(port)])
+  const { code, stdout, stderr } = await runProgram('start-server', ['--port', String(port)])
   expect([code, stdout]).toEqual([1, ''])
   expect(stderr).toContain(`port ${port} of 127.0.0.1 is in use`)
   expect(await clientOf(address).store('k', 1)).toMatchObject({ outcome: 'stored' })

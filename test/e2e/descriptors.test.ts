@@ -57,7 +57,7 @@ function knock(port: number, times: number, request: Buffer): Knock[] {
 test('clients find no room, servers do', async () => {
   const elsewhere = await unusedPort()
   const program = startProgram(
-    'start-server.ts',
+    'start-server',
     ['-p', '0', '--node-id', 'full', '--network', 'local', '--peers', `127.0.0.1:${elsewhere}`],
     { openFilesMax: OPEN_FILES_MAX },
   )

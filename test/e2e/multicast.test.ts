@@ -21,7 +21,7 @@ test.skipIf(reason !== undefined)(
     const clients: OrmucoCacheClient[] = []
     for (let started = 0; started < 2; started++) {
       // The default port: the second one finds it taken, and takes another.
-      const program = startProgram('start-server.ts', ['--multicast', `${GROUP}:${port}`])
+      const program = startProgram('start-server', ['--multicast', `${GROUP}:${port}`])
       const [, listening] = await program.says('stdout', /^Server listens on port (\d+)$/m)
       const client = new OrmucoCacheClient({ servers: `127.0.0.1:${listening}`, timeoutMs: 5000 })
       onTestFinished(() => client.destroy())

@@ -6,12 +6,11 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
-import { expect, onTestFinished, test } from 'vitest'
+import { expect, inject, onTestFinished, test } from 'vitest'
 import { makeClone, PATH, readProjectFile, withoutNpm } from '../helpers/clone.ts'
-import { builtDir } from '../helpers/cluster-build.ts'
 import { allFencedBlocks, type FencedBlock } from '../helpers/markdown.ts'
 import { reservePort } from '../helpers/processes.ts'
-import { Program } from '../helpers/program.ts'
+import { builtProgram, Program } from '../helpers/program.ts'
 import { CTRL_C, CTRL_D, hasTerminal, NO_TERMINAL, TerminalProgram } from '../helpers/terminal.ts'
 import { alike, commandsIn, likeLine, likeness, linesBehind, scriptOf } from '../helpers/transcripts.ts'
 import { until } from '../helpers/waiting.ts'
@@ -74,10 +73,10 @@ class Reader {
   /** In a clone, with the package installed. */
   static async arrive(): Promise<Reader> {
     const folder = makeClone()
-    symlinkSync(builtDir(), join(folder, 'dist'))
+    symlinkSync(inject('builtDir'), join(folder, 'dist'))
     mkdirSync(join(folder, '.bin'))
     for (const name of ['start-server', 'cache-shell', 'ormuco-cache']) {
-      const script = `#!/bin/sh\nexec node '${join(builtDir(), 'bin', `${name}.js`)}' "$@"\n`
+      const script = `#!/bin/sh\nexec node '${builtProgram(name)}' "$@"\n`
       writeFileSync(join(folder, '.bin', name), script, { mode: 0o755 })
     }
     const ports: string[] = []

@@ -2,21 +2,18 @@
 
 import { readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
-import { type Program, startProgram } from '../helpers/program.ts'
+import { builtProgram, type Program, startProgram } from '../helpers/program.ts'
 import { CTRL_C, CTRL_D, hasTerminal, NO_TERMINAL, TerminalProgram, UP } from '../helpers/terminal.ts'
 import { authFileOf, passwordOf, someUsers } from '../helpers/users.ts'
 
-const shellPath = fileURLToPath(new URL('../../bin/cache-shell.ts', import.meta.url))
-const loader = import.meta.resolve('tsx')
 const COLOR = /\[[0-9;]*m/
 
 if (!hasTerminal) console.log(`skipped: the shell on a terminal; ${NO_TERMINAL}`)
 
 function startShell(port: number, env: Readonly<Record<string, string>> = {}, flags = ''): TerminalProgram {
   return new TerminalProgram(
-    `'${process.execPath}' --import '${loader}' '${shellPath}' -h localhost -p ${port} ${flags}`,
+    `'${process.execPath}' '${builtProgram('cache-shell')}' -h localhost -p ${port} ${flags}`,
     { env },
   )
 }
@@ -25,7 +22,7 @@ async function startServer(
   port = 0,
   flags: readonly string[] = [],
 ): Promise<{ server: Program; port: number }> {
-  const server = startProgram('start-server.ts', ['-p', String(port), ...flags])
+  const server = startProgram('start-server', ['-p', String(port), ...flags])
   return { server, port: await server.port() }
 }
 

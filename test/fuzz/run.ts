@@ -1,17 +1,18 @@
-// npm run fuzz -- --inputs N --seed S [--workers W] [--states client,peer] [--world I]: many inputs of each state, in
-// several processes.
+// npm run fuzz -- --inputs N --seed S [--workers W] [--states client,peer] [--world I]: many inputs, shared out among the
+// states, in several processes.
 //
 // Prints inputs per second and memory as it goes, and at the end a line per state with what came of its inputs. At the
 // first violation of a state: its seed, and as few and as short inputs as still show it, in hex. Ends with 1 if there was
 // one, if memory has grown, if an input takes too long each time, or if a process dies or hangs.
 
 import { type ChildProcess, fork } from 'node:child_process'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { build } from '../helpers/build.ts'
 import { addOutcomes, noOutcomes, type Outcomes, playState, type State } from './engine.ts'
 import { fillSpares, heldBytes, heldBytesNow, memoryGrowth, mib } from './memory.ts'
 import { missingOutcomes, toldFailure, toldOutcomes } from './report.ts'
-import { STATES } from './states.ts'
+import { inputsOf, STATES } from './states.ts'
 
 const PROGRESS_MS = 5000
 /** Of each state, before memory is measured for the first time. */
@@ -22,9 +23,8 @@ const SILENCE_MS_MAX = 600_000
 const SLOW_MS = 100
 
 interface Job {
-  states: string[]
-  /** Of each state, in this process; undefined: those of one world. */
-  inputs: number | undefined
+  /** Inputs of each state in this process; undefined: those of one world. */
+  states: { name: string; inputs: number | undefined }[]
   seed: number
   firstWorld: number
   step: number
@@ -42,7 +42,7 @@ else process.on('message', (job: Job) => void work(job))
 
 async function work(job: Job): Promise<void> {
   const tell = (report: Report) => process.send?.(report)
-  const states = STATES.filter(({ name }) => job.states.includes(name))
+  const states = job.states.map(({ name }) => stateOf(name))
   // What is made once and kept is made now: code, tables, spare buffers.
   for (const state of states)
     await playState(state, job.seed, WARM_UP_WORLDS * state.inputsPerWorld, noOutcomes())
@@ -50,7 +50,7 @@ async function work(job: Job): Promise<void> {
   const beforeBytes = await heldBytes()
   let inputs = 0
   let toldMs = Date.now()
-  for (const state of states) {
+  for (const [index, state] of states.entries()) {
     const outcomes = noOutcomes()
     const onWorld = (world: number) => {
       tell({ kind: 'world', state: state.name, world })
@@ -62,7 +62,7 @@ async function work(job: Job): Promise<void> {
     const failure = await playState(
       state,
       job.seed,
-      job.inputs ?? state.inputsPerWorld,
+      job.states[index]?.inputs ?? state.inputsPerWorld,
       outcomes,
       options,
       job.firstWorld,
@@ -88,9 +88,11 @@ async function main(): Promise<void> {
     },
   })
   const states = values.states.split(',').map(stateOf)
-  const inputs = Number(values.inputs)
+  const inputs = inputsOf(Number(values.inputs), states)
+  const allInputs = [...inputs.values()].reduce((sum, more) => sum + more, 0)
   const seed = Number(values.seed)
   const workers = values.world === undefined ? Math.max(1, Number(values.workers)) : 1
+  const { distDir } = await build({ programs: ['test/fuzz'], noCheck: true })
   const startedMs = Date.now()
   const totals = new Map(states.map(({ name }) => [name, noOutcomes()]))
   const done = new Array<number>(workers).fill(0)
@@ -103,7 +105,7 @@ async function main(): Promise<void> {
       const sum = done.reduce((all, more) => all + more, 0)
       const perSecond = Math.round((sum * 1000) / (Date.now() - startedMs))
       const memory = held.map(mib).join(', ')
-      console.log(`${sum} of ${inputs * states.length} inputs, ${perSecond} per second, memory ${memory}`)
+      console.log(`${sum} of ${allInputs} inputs, ${perSecond} per second, memory ${memory}`)
     } else if (report.kind === 'outcomes')
       addOutcomes(totals.get(report.state) ?? noOutcomes(), report.outcomes)
     else if (report.kind === 'failure') {
@@ -120,20 +122,22 @@ async function main(): Promise<void> {
   await Promise.all(
     Array.from({ length: workers }, (_, worker) => {
       const job: Job = {
-        states: states.map(({ name }) => name),
-        inputs: values.world === undefined ? shareOf(inputs, workers, worker) : undefined,
+        states: [...inputs].map(([{ name }, count]) => ({
+          name,
+          inputs: values.world === undefined ? shareOf(count, workers, worker) : undefined,
+        })),
         seed,
         firstWorld: values.world === undefined ? worker : Number(values.world),
         step: workers,
       }
-      return played(job, (report) => onReport(worker, report)).catch((error: unknown) => {
+      return played(distDir, job, (report) => onReport(worker, report)).catch((error: unknown) => {
         faults.push(String(error))
         console.log(String(error))
       })
     }),
   )
   const seconds = (Date.now() - startedMs) / 1000
-  console.log(`seed ${seed}, ${seconds.toFixed(0)} s`)
+  console.log(`seed ${seed}, ${allInputs} inputs in ${seconds.toFixed(0)} s`)
   for (const { name, outcomes } of states) {
     const total = totals.get(name) ?? noOutcomes()
     console.log(toldOutcomes(name, total))
@@ -146,9 +150,9 @@ async function main(): Promise<void> {
 }
 
 /** Rejects if the process dies, or hangs. */
-function played(job: Job, onReport: (report: Report) => void): Promise<void> {
+function played(distDir: string, job: Job, onReport: (report: Report) => void): Promise<void> {
   return new Promise((resolve, reject) => {
-    const child: ChildProcess = fork(fileURLToPath(import.meta.url))
+    const child: ChildProcess = fork(join(distDir, 'test/fuzz/run.js'))
     let at = 'at its beginning'
     const watchdog = setTimeout(() => {
       reject(new Error(`a process hangs, ${at}`))

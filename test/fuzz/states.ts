@@ -20,3 +20,21 @@ export const STATES: readonly State[] = [
   announcementState,
   credentialsState,
 ]
+
+/** Of a hundred inputs: most where most can be broken, few where each takes milliseconds. */
+const SHARES: Readonly<Record<string, number>> = {
+  [greetingState.name]: 25,
+  [clientState.name]: 30,
+  [peerState.name]: 13,
+  [dialedState.name]: 1,
+  [replyState.name]: 2,
+  [valueState.name]: 17,
+  [announcementState.name]: 7,
+  [credentialsState.name]: 5,
+}
+
+/** How many of so many inputs each state gets, if only these are played. */
+export function inputsOf(inputs: number, states: readonly State[]): Map<State, number> {
+  const sum = states.reduce((all, { name }) => all + (SHARES[name] ?? 0), 0)
+  return new Map(states.map((state) => [state, Math.ceil((inputs * (SHARES[state.name] ?? 0)) / sum)]))
+}

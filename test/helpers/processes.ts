@@ -12,12 +12,11 @@ import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { afterAll, beforeAll } from 'vitest'
+import { afterAll, inject } from 'vitest'
 import { OrmucoCacheClient } from '../../client/client.ts'
 import type { ServerOptions } from '../../server/options.ts'
 import type { PeerStatus } from '../../server/peer-status.ts'
 import type { ServerStats } from '../../server/statistics.ts'
-import { buildCluster, builtDir, removeBuild } from './cluster-build.ts'
 import { FaultProxy, type Lane } from './fault-proxy.ts'
 import { Program } from './program.ts'
 import { until } from './waiting.ts'
@@ -25,11 +24,7 @@ import { until } from './waiting.ts'
 const endings: (() => unknown)[] = []
 
 // Whoever imports this file starts servers.
-beforeAll(buildCluster, 60_000)
-afterAll(async () => {
-  await Promise.all(endings.map((end) => end()))
-  removeBuild()
-})
+afterAll(() => Promise.all(endings.map((end) => end())))
 
 /** Keys per request when everything is read. */
 const PAGE = 1000
@@ -103,10 +98,11 @@ export class Member {
     const script = flags === undefined ? 'test/helpers/cluster-server.js' : 'bin/start-server.js'
     const { label: nodeId, port } = this
     const args = flags ?? [JSON.stringify({ nodeId, port, ...this.options })]
-    const child = fork(join(builtDir(), script), args, {
-      cwd: builtDir(),
+    const builtDir = inject('builtDir')
+    const child = fork(join(builtDir, script), args, {
+      cwd: builtDir,
       env: { CLUSTER_ROUTES: JSON.stringify(this.#network.routesOf(this)) },
-      execArgv: ['--import', pathToFileURL(join(builtDir(), 'test/helpers/cluster-preload.js')).href],
+      execArgv: ['--import', pathToFileURL(join(builtDir, 'test/helpers/cluster-preload.js')).href],
       silent: true,
     })
     const program = new Program(child)

@@ -1,15 +1,13 @@
-// A command of bin/ as a real process, for tests: started from its source, in an empty folder and an empty
+// A command of bin/ as a real process, for tests: as it was built for them (global-setup.ts), in an empty folder and an empty
 // environment unless the test gives some, and killed when the test ends, whatever became of it.
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { onTestFinished } from 'vitest'
+import { isAbsolute, join } from 'node:path'
+import { inject, onTestFinished } from 'vitest'
 
-const bin = fileURLToPath(new URL('../../bin/', import.meta.url))
 // The folder of the process is not the repository: the loader has to be named by its place.
 const loader = import.meta.resolve('tsx')
 
@@ -80,11 +78,17 @@ export class Program {
   }
 }
 
-/** Starts a script of bin/, or one at an absolute path. To be called in a test. */
-export function startProgram(script: string, args: readonly string[], place: ProgramPlace = {}): Program {
+/** Where a command was built. */
+export function builtProgram(name: string): string {
+  return join(inject('builtDir'), 'bin', `${name}.js`)
+}
+
+/** Starts a command by its name, or the script at a path; sources as `npm start` does. To be called in a test. */
+export function startProgram(nameOrPath: string, args: readonly string[], place: ProgramPlace = {}): Program {
   const folder = mkdtempSync(join(tmpdir(), 'ormuco-cache-'))
   if (place.dotEnv !== undefined) writeFileSync(join(folder, '.env'), place.dotEnv)
-  const command = [process.execPath, '--import', loader, resolve(bin, script), ...args]
+  const path = isAbsolute(nameOrPath) ? nameOrPath : builtProgram(nameOrPath)
+  const command = [process.execPath, ...(path.endsWith('ts') ? ['--import', loader] : []), path, ...args]
   // A shell can lower its limits, and then becomes the command.
   const limited = ['sh', '-c', `ulimit -n ${place.openFilesMax} && exec "$0" "$@"`, ...command]
   const [file = '', ...rest] = place.openFilesMax === undefined ? command : limited
@@ -104,11 +108,11 @@ export function startProgram(script: string, args: readonly string[], place: Pro
   return program
 }
 
-/** Runs a script of bin/ to its end. */
+/** Runs one to its end. */
 export function runProgram(
-  script: string,
+  nameOrPath: string,
   args: readonly string[],
   place: ProgramPlace = {},
 ): Promise<Ending> {
-  return startProgram(script, args, place).ended
+  return startProgram(nameOrPath, args, place).ended
 }

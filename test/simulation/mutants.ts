@@ -12,7 +12,17 @@ import { parseArgs } from 'node:util'
 import { MUTATIONS, type Mutation } from './mutations.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
-const COPIED = ['protocol', 'server', 'test', 'package.json', 'tsconfig.json', 'vitest.config.ts']
+const COPIED = [
+  'protocol',
+  'server',
+  'test',
+  'client',
+  'bin',
+  'package.json',
+  'tsconfig.json',
+  'tsconfig.build.json',
+  'vitest.config.ts',
+]
 
 const { values } = parseArgs({
   options: {
@@ -61,9 +71,9 @@ async function judge(mutation: Mutation): Promise<{ isKilled: boolean; text: str
       ['--import', 'tsx', 'test/simulation/run.ts', ...options],
       folder,
     )
-    if (run.code !== 0) return { isKilled: true, text: lastOf(run.text, /^(seed \d+|a rule)/) }
+    if (run.code !== 0) return { isKilled: true, text: firstOf(run.text, /^(seed \d+|a rule)/) }
     const tests = await output(process.execPath, VITEST, folder)
-    if (tests.code !== 0) return { isKilled: true, text: lastOf(tests.text, /FAIL/) }
+    if (tests.code !== 0) return { isKilled: true, text: firstOf(tests.text, /FAIL/) }
     return { isKilled: false, text: mutation.breaks }
   } finally {
     rmSync(folder, { recursive: true, force: true })
@@ -84,12 +94,9 @@ function output(command: string, options: string[], cwd: string): Promise<{ code
   })
 }
 
-/** The first line that says what was found. */
-function lastOf(text: string, pattern: RegExp): string {
-  return (
-    text
-      .split('\n')
-      .find((line) => pattern.test(line.trim()))
-      ?.trim() ?? text.slice(-200)
-  )
+/** The first line that says what was found. A run that ended for any other reason has found nothing. */
+function firstOf(text: string, pattern: RegExp): string {
+  const line = text.split('\n').find((one) => pattern.test(one.trim()))
+  if (line === undefined) throw new Error(`a run failed and found nothing:\n${text.slice(-2000)}`)
+  return line.trim()
 }

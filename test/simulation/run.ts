@@ -4,8 +4,9 @@
 // break it. Ends with 1 if anything failed, or if in a thousand seeds or more a rule never fired.
 
 import { type ChildProcess, fork } from 'node:child_process'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { build } from '../helpers/build.ts'
 import { addResult, type BatchResult, rulesThatNeverFired, runBatch } from './batch.ts'
 import { planOf, TOPOLOGIES, type Topology } from './plan.ts'
 import { shrink, trace } from './shrink.ts'
@@ -58,6 +59,7 @@ async function main(): Promise<void> {
   const count = Number(values.seeds)
   const from = Number(values.from)
   const workers = Math.max(1, Math.min(Number(values.workers), count))
+  const { distDir } = await build({ programs: ['test/simulation'], noCheck: true })
   const startedMs = Date.now()
   const children = new Set<ChildProcess>()
   const done = new Array<number>(workers).fill(0)
@@ -65,7 +67,7 @@ async function main(): Promise<void> {
   const perSecond = (seeds: number) => ((seeds * 1000) / (Date.now() - startedMs)).toFixed(1)
   const run = (worker: number) =>
     new Promise<void>((resolve, reject) => {
-      const child = fork(fileURLToPath(import.meta.url))
+      const child = fork(join(distDir, 'test/simulation/run.js'))
       child.on('message', (report: Report) => {
         if (report.kind === 'result') {
           addResult(total, report.result)

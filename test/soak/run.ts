@@ -8,10 +8,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { descriptorLimit } from '../../server/descriptors.ts'
-import { build } from '../bench/build.ts'
 import { CORES } from '../bench/machine.ts'
 import { endChildrenWithThisProcess } from '../bench/processes.ts'
 import { Authority } from '../certificates/authority.ts'
+import { build } from '../helpers/build.ts'
 import { fitSizes, planSoak } from './plan.ts'
 import { attackLines, LEGEND, lineText, phasesTable, verdictsTable } from './report.ts'
 import { soak } from './soak.ts'
@@ -30,7 +30,7 @@ async function main(): Promise<void> {
   const { sizes, lowered } = fitSizes(planned.sizes, descriptorLimit())
   if (lowered !== undefined) say(`fewer connections: ${lowered}`)
   say(`seed ${seed}, ${minutes} minutes${isTls ? ', TLS' : ''}: ${JSON.stringify(sizes)}; building`)
-  const { distDir, complaints } = await build({ programs: 'test/soak' })
+  const { distDir, complaints } = await build({ programs: ['test/soak'] })
   if (complaints !== '') say(`the build complained, its output is used:\n${complaints}`)
   const tls = isTls ? await serverCertificate() : undefined
   const startedMs = performance.now()

@@ -5,7 +5,7 @@ import { rmSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { descriptorLimit } from '../../server/descriptors.ts'
-import { build } from '../bench/build.ts'
+import { build } from '../helpers/build.ts'
 import { fitSizes, phasesOf } from './plan.ts'
 import { attackLines, phasesTable } from './report.ts'
 import { soak } from './soak.ts'
@@ -20,7 +20,7 @@ const TIMEOUT_MS = 120_000
 test(
   'a server under attack serves, stays within its memory, and is as before when it is over',
   async () => {
-    const { distDir } = await build({ programs: 'test/soak', noCheck: true })
+    const { distDir } = await build({ programs: ['test/soak'], noCheck: true })
     // A worker of vitest may end without having said so.
     onTestFinished(() => rmSync(dirname(distDir), { recursive: true, force: true }))
     const outcome = await soak({
