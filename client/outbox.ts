@@ -17,8 +17,11 @@ const EARLY_BYTES = 4096
 const BUFFER_BYTES = 64 * 1024
 const FRAME_HEADER_BYTES = 4
 
+/** Where requests go. */
+type Way = Pick<Link, 'write' | 'unsentBytes'>
+
 export class Outbox {
-  readonly #link: Link
+  readonly #link: Way
   readonly #ring: Ring
   readonly #beforeFlush: (fromId: number) => void
   readonly #writer = new Writer(BUFFER_BYTES)
@@ -31,7 +34,7 @@ export class Outbox {
   #backlogBytes = 0
 
   /** `beforeFlush` hears the first id of what is about to leave. */
-  constructor(link: Link, ring: Ring, beforeFlush: (fromId: number) => void) {
+  constructor(link: Way, ring: Ring, beforeFlush: (fromId: number) => void) {
     this.#link = link
     this.#ring = ring
     this.#beforeFlush = beforeFlush

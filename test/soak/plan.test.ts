@@ -1,7 +1,7 @@
 // How much a soak does, for how long it may take and what the machine allows.
 
 import { describe, expect, test } from 'vitest'
-import { ATTACKS, connectionsIn, fitSizes, planSoak } from './plan.ts'
+import { ATTACKS, connectionsIn, fitSizes, planSoak, sizeIn } from './plan.ts'
 
 describe('a plan', () => {
   test('has each attack alone, then all together, between two quiet phases', () => {
@@ -12,6 +12,15 @@ describe('a plan', () => {
       ATTACKS,
       [],
     ])
+  })
+
+  test('has as many connections together as alone, and fewer a second', () => {
+    const { sizes, phases } = planSoak(10, 10_000)
+    const [, , churn] = phases
+    const together = phases.at(-2)
+    if (churn === undefined || together === undefined) expect.fail()
+    expect([sizeIn(churn, 'churn', sizes), sizeIn(together, 'churn', sizes)]).toEqual([2000, 400])
+    expect(sizeIn(together, 'idle', sizes)).toBe(10_000)
   })
 
   test.each([0.5, 1, 10, 600])('of %d minutes takes about so long', (minutes) => {

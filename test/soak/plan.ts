@@ -27,6 +27,8 @@ export interface Phase {
   name: string
   /** None: quiet. */
   attacks: readonly AttackName[]
+  /** Of the connections a second that come and go. */
+  rateShare: number
   ms: number
 }
 
@@ -63,6 +65,8 @@ const SETTLE_MS_PLANNED = 5000
 const SETTLE_MS_MAX = 20_000
 /** All attacks at once take as long as two alone. */
 const TOGETHER_SHARES = 2
+/** Attackers share a core, which is busy with half of the churn alone. */
+const TOGETHER_RATE_SHARE = 0.2
 
 /** A soak of about so many minutes, the build not counted; a fifth of the connections is slow, and as many are deaf. */
 export function planSoak(minutes: number, connections: number, isTls = false): Plan {
@@ -89,11 +93,16 @@ export function planSoak(minutes: number, connections: number, isTls = false): P
 
 export function phasesOf(times: { quietMs: number; attackMs: number; togetherMs: number }): Phase[] {
   return [
-    { name: 'quiet', attacks: [], ms: times.quietMs },
-    ...ATTACKS.map((attack) => ({ name: attack, attacks: [attack], ms: times.attackMs })),
-    { name: 'together', attacks: ATTACKS, ms: times.togetherMs },
-    { name: 'quiet again', attacks: [], ms: times.quietMs },
+    { name: 'quiet', attacks: [], rateShare: 0, ms: times.quietMs },
+    ...ATTACKS.map((attack) => ({ name: attack, attacks: [attack], rateShare: 1, ms: times.attackMs })),
+    { name: 'together', attacks: ATTACKS, rateShare: TOGETHER_RATE_SHARE, ms: times.togetherMs },
+    { name: 'quiet again', attacks: [], rateShare: 0, ms: times.quietMs },
   ]
+}
+
+/** How much of an attack there is in a phase. */
+export function sizeIn({ rateShare }: Phase, attack: AttackName, sizes: Sizes): number {
+  return LASTING.has(attack) ? sizes[attack] : Math.ceil(sizes[attack] * rateShare)
 }
 
 /** Connections of a server while everything goes on, short ones included. */

@@ -8,7 +8,7 @@ import type { Job } from './load.ts'
 import { LoadProcess } from './loads.ts'
 import type { PhaseOutcome, SoakOutcome } from './outcome.ts'
 import { type Line, watchPhase } from './phase-watch.ts'
-import { connectionsIn, type Phase, type Plan } from './plan.ts'
+import { connectionsIn, type Phase, type Plan, sizeIn } from './plan.ts'
 import { Processors } from './processors.ts'
 import {
   LARGE_VALUE_BYTES,
@@ -110,7 +110,9 @@ class Run {
     const before = await server.sample()
     ordinary.takeLatencies()
     processors.take()
-    const attackers = await Promise.all(phase.attacks.map((name) => this.#start(name, plan.sizes[name])))
+    const attackers = await Promise.all(
+      phase.attacks.map((name) => this.#start(name, sizeIn(phase, name, plan.sizes))),
+    )
     const seen = await watchPhase(phase, { server, ordinary, attackers, processors, plan, onLine })
     const last = await server.sample()
     this.#noteFailures([ordinary, ...attackers])

@@ -17,7 +17,7 @@ export interface Verdict {
 export interface Tolerances {
   /** 99th percentile under attack to that without. */
   p99Factor: number
-  /** Memory after an attack to that before the first one. */
+  /** Memory after an attack to that before it. */
   memoryFactor: number
   /** What the server keeps of large buffers that were used, to use them again. */
   spareBytes: number
@@ -93,14 +93,12 @@ function shareDone(
 }
 
 function memoryVerdicts(
-  { name, residentPeakBytes, openPeak, kept }: PhaseOutcome,
+  { name, residentBeforeBytes, residentPeakBytes, openPeak, kept }: PhaseOutcome,
   atFirst: Probed | undefined,
   { memoryFactor, spareBytes, connectionBytes, partialBytes, unsentBytes }: Tolerances,
 ): Verdict[] {
   const base = (bytes = Number.NaN) => memoryFactor * bytes + spareBytes
-  // What was in use at once the system's allocator may keep, between what still is; but it must not add up.
-  const resident = base(atFirst?.residentBytes) + partialBytes + unsentBytes
-  const highest = resident + connectionBytes * openPeak
+  const highest = base(atFirst?.residentBytes) + partialBytes + unsentBytes + connectionBytes * openPeak
   const used = ({ heapBytes, externalBytes }: Probed) => heapBytes + externalBytes
   return [
     bounded(`${name}: resident at its highest`, residentPeakBytes, highest),
@@ -109,7 +107,7 @@ function memoryVerdicts(
       kept && used(kept),
       base(atFirst && used(atFirst)),
     ),
-    bounded(`${name}: resident afterwards, without garbage`, kept?.residentBytes, resident),
+    bounded(`${name}: resident afterwards, without garbage`, kept?.residentBytes, base(residentBeforeBytes)),
   ]
 }
 

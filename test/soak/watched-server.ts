@@ -41,6 +41,8 @@ export interface Settled {
 }
 
 const MAX_MEMORY = '128mb'
+/** As docs/operations.md sets it for a service. */
+const AS_A_SERVICE = { MALLOC_TRIM_THRESHOLD_: '131072' }
 const STATS_TIMEOUT_MS = 5000
 const PROBE_TIMEOUT_MS = 10_000
 const SETTLE_POLL_MS = 100
@@ -88,7 +90,12 @@ export class WatchedServer {
       ...['--log-level', 'warn', '--log-format', 'json'],
       ...(tls === undefined ? [] : ['--tls-cert', tls.certPath, '--tls-key', tls.keyPath]),
     ]
-    const command = { command: process.execPath, args: [...nodeFlags, script, ...flags], core }
+    const command = {
+      command: process.execPath,
+      args: [...nodeFlags, script, ...flags],
+      core,
+      env: AS_A_SERVICE,
+    }
     const ready = /^Server listens on port (\d+)$/m
     const running = await startAnnounced('the server', command, ready, (line) => hear(line))
     const control = new OrmucoCacheClient({
