@@ -4,8 +4,6 @@ import { describe, expect, test } from 'vitest'
 import { ProtocolError } from '../../../protocol/errors.ts'
 import { MEMBERS_MAX } from '../../../protocol/limits.ts'
 import { PeerOpcode } from '../../../protocol/messages.ts'
-import { Reader } from '../../../protocol/reader.ts'
-import { Writer } from '../../../protocol/writer.ts'
 import {
   Channel,
   type PeerHello,
@@ -21,6 +19,7 @@ import {
   writeReason,
 } from '../../../server/replication/peer-messages.ts'
 import { decoded, frame } from '../../helpers/frames.ts'
+import { grown, readerOf, written } from '../../helpers/messages.ts'
 import { bootOf, bytesOf } from '../../helpers/replicas.ts'
 
 const HLC = 2 ** 50 + 3
@@ -54,25 +53,6 @@ const PING: PeerPing = {
   vector: new Map([['b', { boot: bootOf('b'), hlc: HLC }]]),
   news: HELLO.news,
   removed: HELLO.removed,
-}
-
-function written(write: (writer: Writer) => void): Buffer {
-  const writer = new Writer(16)
-  write(writer)
-  return Buffer.from(writer.bytes.subarray(4, writer.at))
-}
-
-function readerOf(payload: Buffer): Reader {
-  const reader = new Reader()
-  // Not at the start of its buffer: views must not care.
-  const bytes = Buffer.concat([Buffer.alloc(5, 0xc1), payload, Buffer.alloc(5, 0xc1)])
-  reader.open(bytes, 5, 5 + payload.length)
-  return reader
-}
-
-/** The same message with operands behind those that are known. */
-function grown(payload: Buffer): Buffer {
-  return frame(...decoded(payload), 'later', [1, [2]], { more: true }, null).subarray(4)
 }
 
 const helloBytes = written((writer) => writeHello(writer, HELLO))

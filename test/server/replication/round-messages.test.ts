@@ -3,8 +3,7 @@
 import { describe, expect, test } from 'vitest'
 import { ProtocolError } from '../../../protocol/errors.ts'
 import { PeerOpcode } from '../../../protocol/messages.ts'
-import { Reader } from '../../../protocol/reader.ts'
-import { Writer } from '../../../protocol/writer.ts'
+import type { Reader } from '../../../protocol/reader.ts'
 import {
   ENTRY_BYTES,
   LEAF_BITS_MAX,
@@ -26,6 +25,7 @@ import {
   writeSign,
 } from '../../../server/replication/round-messages.ts'
 import { decoded, frame } from '../../helpers/frames.ts'
+import { grown, readerOf, written } from '../../helpers/messages.ts'
 import { bootOf } from '../../helpers/replicas.ts'
 
 const HLC = 2 ** 50 + 3
@@ -55,23 +55,6 @@ const ENTRIES: ListEntry[] = [
   { hash: 0, hlc: 1, origin: bootOf('a'), kind: 0, seq: 1 },
   { hash: 2 ** 32, hlc: 2, origin: bootOf('b'), kind: 1, seq: 2 ** 32 + 5 },
 ]
-
-function written(write: (writer: Writer) => void): Buffer {
-  const writer = new Writer(16)
-  write(writer)
-  return Buffer.from(writer.bytes.subarray(4, writer.at))
-}
-
-function readerOf(payload: Buffer): Reader {
-  const reader = new Reader()
-  const bytes = Buffer.concat([Buffer.alloc(5, 0xc1), payload, Buffer.alloc(5, 0xc1)])
-  reader.open(bytes, 5, 5 + payload.length)
-  return reader
-}
-
-function grown(payload: Buffer): Buffer {
-  return frame(...decoded(payload), 'later', [1, [2]], null).subarray(4)
-}
 
 function changed(payload: Buffer, index: number, operand: unknown): Reader {
   const fields = decoded(payload)
