@@ -152,6 +152,12 @@ export class Access {
     return this.#mustAuthenticate ? undefined : this.#everybody
   }
 
+  /** What clients must show. */
+  get authentication(): 'none' | 'password' | 'certificate' {
+    if (this.#hasUsers) return 'password'
+    return this.#mustAuthenticate ? 'certificate' : 'none'
+  }
+
   /** Whether there is anything that could be proved by AUTH. */
   get takesProofs(): boolean {
     return this.#hasUsers || this.#known.secret !== undefined

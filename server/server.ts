@@ -5,8 +5,7 @@
 //   idle ──start()──> starting ──> listening ──close()──> draining ──> closed
 //                        └──(port in use …)──> idle            destroy() from any state ──> closed
 //
-// close(): no new connections; clients that said HELLO are told; a connection that has fallen silent is ended, and what
-// is still busy when `drainMs` is over is cut. Other servers get the last writes, and so they are left last.
+// close(): no new connections; those that are open end as drain.ts says.
 
 import { randomBytes } from 'node:crypto'
 import { isIP } from 'node:net'
@@ -20,6 +19,7 @@ import { Arrivals } from './arrivals.ts'
 import { candidateHost } from './candidates.ts'
 import { HybridClock } from './clock.ts'
 import { Discovery } from './discovery.ts'
+import { Drain } from './drain.ts'
 import { type Environment, fromEnvironment } from './environment.ts'
 import type { Handler } from './handler.ts'
 import { makeHandlers } from './handlers.ts'
@@ -48,8 +48,6 @@ const SWEEP_EVERY_MS = 50
 const SWEEP_BUDGET = 1000
 /** How often connections are looked at, in ms. */
 const CHECK_EVERY_MS = 1000
-/** While draining: a connection without a request for this long is done. */
-const QUIET_MS = 100
 const HASH_KEY_BYTES = 16
 
 /** Where a server listens. */
@@ -76,7 +74,7 @@ export class OrmucoCacheServer implements AsyncDisposable {
   #timers: NodeJS.Timeout[] = []
   #sweepAgain: NodeJS.Immediate | undefined
   #closing: Promise<void> | undefined
-  #onQuiet: (() => void) | undefined
+  #drain: Drain | undefined
 
   /** Reads no environment, but the files that options name. Throws OptionError for what cannot be. */
   constructor(options: ServerOptions = {}) {
@@ -199,6 +197,7 @@ export class OrmucoCacheServer implements AsyncDisposable {
       {
         ...address,
         tls: this.#tls !== undefined,
+        authentication: this.#access.authentication,
         nodeId: this.#identity.nodeId(),
         region,
         cluster,
@@ -311,38 +310,13 @@ export class OrmucoCacheServer implements AsyncDisposable {
     this.#state = 'draining'
     logger.info({ connections: this.#sessions.size, drainMs }, 'draining')
     const listenerClosed = this.#listener.close()
-    for (const session of this.#sessions) session.announceDrain()
-    const { promise: quiet, resolve: onQuiet } = deferred()
-    this.#onQuiet = onQuiet
-    const timer = setTimeout(() => {
-      for (const session of this.#sessions) session.destroy('the drain timeout is over')
-    }, drainMs)
-    const drainingSinceMs = Date.now()
-    // Judged after the poll phase: what arrived while this process was busy is read first.
-    const judge = () => this.#endQuietSessions(drainingSinceMs)
-    const endQuietOnes = setInterval(() => setImmediate(judge), QUIET_MS / 2)
+    this.#drain = new Drain(this.#sessions)
+    const drained = this.#drain.run(drainMs)
     this.#leaveWhenServed()
-    if (this.#sessions.size === 0) onQuiet()
-    await quiet
-    clearTimeout(timer)
-    clearInterval(endQuietOnes)
+    await drained
     await listenerClosed
     this.#stop()
     logger.info({}, 'stopped')
-  }
-
-  /** Those too that were silent before get the time to say what was on its way. */
-  #endQuietSessions(drainingSinceMs: number): void {
-    const quietUntilMs = Date.now() - QUIET_MS
-    if (quietUntilMs < drainingSinceMs) return
-    for (const session of this.#sessions)
-      if (
-        !session.isPeer &&
-        session.lastChunkMs <= quietUntilMs &&
-        session.transport.unsentBytes === 0 &&
-        session.deferred === 0
-      )
-        session.end('the server is shutting down')
   }
 
   /** The last client is gone: nothing will be written here any more. */
@@ -381,7 +355,7 @@ export class OrmucoCacheServer implements AsyncDisposable {
       'connection closed',
     )
     this.#leaveWhenServed()
-    if (this.#sessions.size === 0) this.#onQuiet?.()
+    this.#drain?.sessionClosed()
   }
 
   #onAccessChange(): void {
@@ -438,12 +412,4 @@ function makeStore(options: ResolvedServerOptions): Store {
     hashKey: randomBytes(HASH_KEY_BYTES),
   }
   return options.store === 'heap' ? new HeapStore(storeOptions) : new ArenaStore(storeOptions)
-}
-
-function deferred(): { promise: Promise<void>; resolve: () => void } {
-  let resolve = () => {}
-  const promise = new Promise<void>((settle) => {
-    resolve = settle
-  })
-  return { promise, resolve }
 }

@@ -91,6 +91,7 @@ describe('before anything is said', () => {
     const { access } = accessOf()
     expect(access.arrival()).toMatchObject({ role: 'admin', rank: Rank.Admin, isPeer: true })
     expect(access.takesProofs).toBe(false)
+    expect(access.authentication).toBe('none')
   })
 
   test('everybody is admin and nobody a server, where there is a cluster secret alone', () => {
@@ -100,11 +101,14 @@ describe('before anything is said', () => {
   })
 
   test('nobody is anybody, where there is an auth file or everybody needs a certificate', () => {
-    expect(accessOf({ authFile: authFileOf(users) }).access.arrival()).toBe(undefined)
+    const { access: withUsers } = accessOf({ authFile: authFileOf(users) })
+    expect(withUsers.arrival()).toBe(undefined)
+    expect(withUsers.authentication).toBe('password')
     const { access } = accessOf({ tlsRequireClientCert: true })
     expect(access.arrival()).toBe(undefined)
     expect(access.arrival(certificate('walt'))).toBe(undefined)
     expect(access.takesProofs).toBe(false)
+    expect(access.authentication).toBe('certificate')
   })
 
   test.each<[string, Certificate, object | undefined]>([
