@@ -99,6 +99,7 @@ export class OrmucoCacheServer implements AsyncDisposable {
         new Replicator({
           store,
           clock,
+          valueBytesMax: this.#options.maxValueBytes,
           boot: newBoot(),
           label: this.#nodeId(),
           cluster: this.#options.cluster,

@@ -131,7 +131,12 @@ export class Merger {
     this.#replica.counters.extended++
   }
 
+  #isWithinLimit({ value }: RemoteRecord): boolean {
+    return value.length <= this.#replica.valueBytesMax
+  }
+
   #fits(record: RemoteRecord): boolean {
+    if (!this.#isWithinLimit(record)) return false
     const timed = record.expiresAtMs !== 0 || record.lifetimeMs !== 0
     return this.#store.fits(record.key.length, record.value.length, timed)
   }
@@ -145,7 +150,10 @@ export class Merger {
     head.origin = origin
     head.expiresAtMs = record.kind === RecordKind.Value ? record.expiresAtMs : 0
     head.lifetimeMs = record.kind === RecordKind.Value ? record.lifetimeMs : 0
-    if (this.#store.put(hash, slot, record.key, record.value, head, replica.wallMs) !== NO_SLOT) {
+    const isPut =
+      this.#isWithinLimit(record) &&
+      this.#store.put(hash, slot, record.key, record.value, head, replica.wallMs) !== NO_SLOT
+    if (isPut) {
       replica.counters.applied++
       return Merged.Applied
     }

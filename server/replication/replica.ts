@@ -60,6 +60,8 @@ export interface Replica {
   readonly members: Members
   readonly options: ReplicationOptions
   readonly counters: ReplicationCounters
+  /** A longer value is not taken from others either: clients were told that there is none. */
+  readonly valueBytesMax: number
   /** This server's life; a new one when its clock was set back. */
   boot: BootId
   /** What this server is called. */

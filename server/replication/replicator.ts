@@ -53,6 +53,8 @@ export interface ReplicatorSetup {
   region: string
   options: ReplicationOptions
   effects: ReplicationEffects
+  /** Of values that this server's clients may read and write. Default: no limit. */
+  valueBytesMax?: number | undefined
 }
 
 export class Replicator implements Writes {
@@ -76,7 +78,7 @@ export class Replicator implements Writes {
   address: string | undefined
 
   constructor(setup: ReplicatorSetup) {
-    const { store, clock, boot, label, options, effects } = setup
+    const { store, clock, boot, label, options, effects, valueBytesMax = Number.POSITIVE_INFINITY } = setup
     this.#setup = setup
     this.#effects = effects
     const replica: Replica = {
@@ -86,6 +88,7 @@ export class Replicator implements Writes {
       members: new Members(label, options.memberForgetMs),
       options,
       counters: new ReplicationCounters(),
+      valueBytesMax,
       boot,
       label,
       horizon: 0,

@@ -1,5 +1,6 @@
 // A server whose wall clock is an hour ahead: what it stamps would win over everybody's writes for an hour. It is
-// refused, both sides say so, and once the clock is right nothing of it is left.
+// refused, both sides say so, and once the clock is right nothing of it is left. And one that is an hour behind: to it
+// everybody else is ahead.
 
 import { expect, test } from 'vitest'
 import { startCluster } from '../helpers/processes.ts'
@@ -89,4 +90,50 @@ test('a clock an hour ahead: refused while it is, forgotten once it is right', {
     ]),
   )
   for (const member of [one, two]) expect((await member.stats()).replication.purged).toBe(0)
+})
+
+test('a clock an hour behind: its server hears nothing of the others, and nothing it writes replaces theirs', {
+  timeout: 90_000,
+}, async () => {
+  const cluster = await startCluster({ size: 2, options: { replication: { refusedRetryMs: 500 } } })
+  const [right, behind] = [cluster.at(0), cluster.at(1)]
+  await cluster.meshed()
+  await right.client.store('before', 1)
+  await cluster.same()
+  const { bootId } = (await behind.stats()).server
+
+  await behind.setClock(-HOUR_MS)
+  await until(
+    'it begins a new life, empty',
+    () => behind.stats(),
+    ({ server, memory }) => server.bootId !== bootId && memory.entries === 0,
+  )
+  await right.client.store('contested', 'in time')
+  await until(
+    'it refuses the others',
+    () => behind.stats(),
+    (stats) => stats.replication.refusedForSkew > 0,
+  )
+  await behind.client.store('contested', 'from the past')
+  await behind.client.store('only there', 'from the past')
+  await until(
+    'the other takes what it writes',
+    () => right.client.retrieve('only there'),
+    (value) => value === 'from the past',
+  )
+  expect(await right.client.retrieve('contested')).toBe('in time')
+  expect(await behind.client.retrieve('contested')).toBe('from the past')
+  expect(await behind.client.retrieve('before')).toBeUndefined()
+
+  await behind.setClock(0)
+  const sinceRight = stopwatch()
+  const contents = await cluster.same()
+  tell('clock an hour behind', { 'same once right ms': sinceRight() })
+  expect(contents).toEqual(
+    new Map<string, unknown>([
+      ['before', 1],
+      ['contested', 'in time'],
+      ['only there', 'from the past'],
+    ]),
+  )
 })

@@ -36,6 +36,7 @@ export interface ReplicaOptions {
   cluster?: string
   region?: string
   renewOnHit?: boolean
+  valueBytesMax?: number
   options?: Partial<ReplicationOptions>
 }
 
@@ -154,6 +155,7 @@ export class Node {
       label,
       cluster,
       region,
+      valueBytesMax: options.valueBytesMax,
       options: { ...replicationDefaults('lan', bytesMax), ...options.options },
       effects: {
         send: (link, channel, bytes) => this.#send(link, channel, bytes),

@@ -9,8 +9,9 @@ import { DEFERRED_MAX, DeferredReplies } from '../../server/deferred.ts'
 import type { Requester } from '../../server/handler.ts'
 import { Operands } from '../../server/operands.ts'
 import type { OnAcks, Writes } from '../../server/writes.ts'
+import { addressOf } from '../helpers/client.ts'
 import { decoded, frame } from '../helpers/frames.ts'
-import { startBereaved, startCluster } from '../helpers/linked-servers.ts'
+import { allLinked, startBereaved, startCluster } from '../helpers/linked-servers.ts'
 import { type Connection, connect, STORES, startServer, WIRES } from '../helpers/server.ts'
 import { sessionHost } from '../helpers/session-host.ts'
 
@@ -43,6 +44,33 @@ describe.each(STORES)('%s store', (store) => {
     expect(await reader.ask(Opcode.Get, 2, 'key')).toEqual([Miss, 2])
     // Another server may hold what this one does not.
     expect(await writer.ask(Opcode.Delete, 3, 'key', 1, LONG_MS)).toEqual([Miss, 3, 1])
+  })
+
+  test('a value beyond the limit of the peer: nobody has it, and there it is a miss', async () => {
+    const a = await startServer({ store, nodeId: 'a', network: 'local' })
+    const b = await startServer({
+      store,
+      nodeId: 'b',
+      network: 'local',
+      maxValueBytes: 2000,
+      peers: [addressOf(a)],
+    })
+    await allLinked([a, b])
+    const [writer, reader] = [await connect(a), await connect(b)]
+    const long = Buffer.alloc(2001, 'x')
+    expect(await writer.ask(Opcode.Set, 1, 'key', 1, 'short', null, null, null, 1, LONG_MS)).toEqual([
+      Ok,
+      1,
+      anyVersion,
+      1,
+    ])
+    writer.send(frame(Opcode.Set, 2, 'key', 1, long, null, null, null, 1, SHORT_MS))
+    expect(await writer.reply()).toEqual([Ok, 2, anyVersion, 0])
+    writer.send(setFrame(3, 'other', 1, LONG_MS))
+    expect(await writer.reply()).toEqual([Ok, 3, anyVersion, 1])
+    expect(await writer.ask(Opcode.Get, 4, 'key')).toEqual([Ok, 4, 1, long])
+    expect(await reader.ask(Opcode.Get, 1, 'key')).toEqual([Miss, 1])
+    expect(await reader.ask(Opcode.Get, 2, 'other')).toEqual([Ok, 2, 1, Buffer.from('value')])
   })
 
   test('the version in a held back reply is that of its own write, whatever was written since', async () => {

@@ -14,7 +14,12 @@ function answered(stranger: Stranger): unknown[] {
 
 describe.each(STORES)('%s store', (store) => {
   function setUp(
-    more: { entriesMax?: number; bytesMax?: number; options?: { markerBytesMax: number } } = {},
+    more: {
+      entriesMax?: number
+      bytesMax?: number
+      valueBytesMax?: number
+      options?: { markerBytesMax: number }
+    } = {},
   ): {
     world: World
     node: Node
@@ -124,6 +129,27 @@ describe.each(STORES)('%s store', (store) => {
       node.store.strip(node.slotOf('key'), Ghost, 0)
       b.batch(1, 2, [record])
       expect(node.see('key')?.kind).toBe(Ghost)
+    })
+
+    test('a value beyond the limit of this server is not taken, and keeps off what is older', () => {
+      const { node, b } = setUp({ valueBytesMax: 100 })
+      const c = node.meet('c')
+      node.set('held', 'old')
+      b.batch(0, 3, [
+        [Value, 'held', b.hlc(5), 'x'.repeat(101)],
+        [Value, 'new', b.hlc(5), 'x'.repeat(101)],
+        [Value, 'at the limit', b.hlc(5), 'x'.repeat(100)],
+      ])
+      // It does not count for write concern.
+      expect(answered(b)).toEqual([[3, [0, 1]]])
+      c.batch(0, 1, [[Value, 'new', b.hlc(4), 'older']])
+      expect(['held', 'new', 'at the limit'].map((key) => node.get(key)?.length)).toEqual([
+        undefined,
+        undefined,
+        100,
+      ])
+      expect(node.see('held')).toMatchObject({ kind: Ghost, hlc: b.hlc(5) })
+      expect(node.counters.declinedForRoom).toBe(2)
     })
 
     test('the clock learns: what is written next is above all that came', () => {

@@ -83,6 +83,7 @@ describe('a full table of origins', () => {
       members: new Members('self', 1e9),
       options: replicationDefaults('lan', 1 << 20),
       counters: new ReplicationCounters(),
+      valueBytesMax: 100,
       boot: self,
       label: 'self',
       horizon: 0,
