@@ -5,7 +5,7 @@ import { FRAME_HEADER_BYTES } from '../protocol/limits.ts'
 
 /** How a line of text begins, and no frame within the limits. */
 const TEXT = /^[\r\n\x20-\x7e]{4}/
-const TEXT_REFUSAL = Buffer.from('binary protocol; use cache-shell, or --http-port\r\n')
+const TEXT_REFUSAL = Buffer.from('binary protocol; use cache-shell\r\n')
 /** How a TLS handshake begins: nothing we could say would be understood. */
 const TLS_HANDSHAKE = '\x16\x03'
 const NOTHING = Buffer.alloc(0)

@@ -29,6 +29,7 @@ import {
   writeReason,
 } from './replication/peer-messages.ts'
 import { PeerRefusal } from './replication/replicator.ts'
+import { pushOf } from './replies.ts'
 
 /** A batch may end with the largest value there is. */
 export const PEER_FRAME_BYTES_MAX = VALUE_BYTES_MAX_CEILING + 4 * FRAME_OVERHEAD_BYTES_MAX
@@ -196,9 +197,21 @@ export class PeerConnection {
       else this.#events.onMessage(this, bytes, at, end)
     } catch (error) {
       if (error instanceof AuthenticationError) this.#distrust(error)
-      else if (error instanceof ProtocolError) this.destroy(`not understood: ${error.message}`)
+      else if (error instanceof ProtocolError) this.#misunderstood(error)
       else throw error
     }
+  }
+
+  #misunderstood({ message }: ProtocolError): void {
+    const why = `not understood: ${message}`
+    if (this.hello !== undefined || this.isDialed) {
+      this.destroy(why)
+      return
+    }
+    // Perhaps a program that is being written: what is wrong with its HELLO helps it.
+    this.#transport.write(pushOf(Status.Malformed, message))
+    this.why = why
+    this.end()
   }
 
   /** What a server says to clients too: the answers to AUTH, and that somebody must go. */

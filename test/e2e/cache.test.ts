@@ -201,7 +201,7 @@ test.each(['GET / HTTP/1.1\r\nHost: localhost\r\n\r\n', 'set k 0 0 1\r\n1\r\n', 
     })
     socket.end(text)
     await once(socket, 'close')
-    expect(answer).toBe('binary protocol; use cache-shell, or --http-port\r\n')
+    expect(answer).toBe('binary protocol; use cache-shell\r\n')
   },
 )
 

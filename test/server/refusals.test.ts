@@ -10,7 +10,7 @@ import { decoded, frame, framed, hex, payloads } from '../helpers/frames.ts'
 import { connect, startServer, WIRES } from '../helpers/server.ts'
 
 const { Malformed, FrameTooLarge } = Status
-const TEXT_REFUSAL = 'binary protocol; use cache-shell, or --http-port\r\n'
+const TEXT_REFUSAL = 'binary protocol; use cache-shell\r\n'
 
 /** A connection in the middle of a request; what it sends later must not have suffered. */
 async function bystander(server: OrmucoCacheServer, wire: 'tcp' | 'memory') {
@@ -57,6 +57,8 @@ const NO_FRAMES: readonly (readonly [string, Buffer, number])[] = [
   ['the id 0 for an unknown opcode', framed(hex('92 63 00')), Malformed],
   ['the id 0 with a wrong operand', framed(hex('93 03 00 05')), Malformed],
   ['the id 2^32', framed(hex('92 02 cf 00 00 00 01 00 00 00 00')), Malformed],
+  ["a server's HELLO that says nothing", framed(hex('92 20 00')), Malformed],
+  ["a server's HELLO with a word for a version", framed(hex('93 20 00 a1 61')), Malformed],
   ['the id 2^53', framed(hex('92 02 cf 00 20 00 00 00 00 00 00')), Malformed],
 ]
 
