@@ -28,9 +28,13 @@ export interface ScanPage {
   /** 0: that was the last page. */
   cursor: number
   keys: string[]
+  /** Which start of which server gave this cursor: it means nothing to any other. */
+  bootId: string | undefined
 }
 
 const SCAN_COUNT = 1000
+/** How often a listing begins anew because the server is another one. */
+const SCAN_RESTARTS_MAX = 8
 const ENCODINGS: ReadonlyMap<number, string> = new Map<number, string>(
   Object.entries(ValueFlags).map(([name, flags]) => [flags, name]),
 )
@@ -180,20 +184,35 @@ export class ServerCalls {
         reply.required('cursor')
         const next = reply.uint()
         reply.required('keys')
-        return { cursor: next, keys: Array.from({ length: reply.array() }, () => reply.string()) }
+        const keys = Array.from({ length: reply.array() }, () => reply.string())
+        return { cursor: next, keys, bootId: this.#connection.bootId }
       },
     )
   }
 
-  /** All keys with a prefix; each page has the whole time of the deadline. */
+  /**
+   * All keys with a prefix; each page has the whole time of the deadline. A cursor means nothing to another server: there
+   * it begins anew, and keys may come again.
+   */
   async *pages(prefix: string): AsyncGenerator<string[], void, undefined> {
     let cursor = 0
-    do {
+    let boot: string | undefined
+    let restarts = 0
+    for (;;) {
       this.#deadline.renew()
       const page = await this.scan(cursor, prefix, SCAN_COUNT)
-      cursor = page.cursor
-      yield page.keys
-    } while (cursor !== 0)
+      const isForeign = cursor !== 0 && page.bootId !== boot
+      boot = page.bootId
+      cursor = isForeign ? 0 : page.cursor
+      if (!isForeign) yield page.keys
+      else if (++restarts > SCAN_RESTARTS_MAX)
+        throw new CacheError(
+          'CACHE_UNAVAILABLE',
+          `the server changed ${restarts} times while its keys were listed`,
+          { retriable: true, server: this.server },
+        )
+      if (!isForeign && cursor === 0) return
+    }
   }
 
   clear(): Promise<void> {

@@ -122,6 +122,11 @@ export class ShellConnection {
     return this.#options.server()
   }
 
+  /** Which start of which server is, or was last, connected. */
+  get bootId(): string | undefined {
+    return this.#hello?.bootId
+  }
+
   /** Resolves when connected. Rejects with CacheError, or with the reason of the deadline's signal. */
   async connect(deadline: Deadline): Promise<void> {
     for (let attempt = 1; !this.isConnected; attempt++) {

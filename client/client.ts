@@ -280,8 +280,9 @@ export class OrmucoCacheClient extends EventEmitter<ClientEvents> implements Asy
   }
 
   /**
-   * All keys, page by page: one that is there throughout is given at least once. Rejects if the server cannot be asked,
-   * whatever `onUnavailable` says: keys that are left out in silence are taken for keys that are not there.
+   * All keys, page by page: one that is there throughout is given at least once, and again if the client meanwhile moved
+   * to another server. Rejects if the server cannot be asked, whatever `onUnavailable` says: keys that are left out in
+   * silence are taken for keys that are not there.
    */
   async *keys(
     options: { prefix?: string; signal?: AbortSignal } = {},

@@ -19,6 +19,8 @@ const PART_KEYS_MAX = 512
 /** Bytes of keys and values in one request, but for a single larger value. */
 const PART_BYTES_MAX = FRAME_OVERHEAD_BYTES_MAX - 8 * 1024
 const SCAN_COUNT = 1000
+/** How often a listing begins anew because the server is another one. */
+const SCAN_RESTARTS_MAX = 8
 
 export class ManyKeys {
   readonly #requests: Requests
@@ -158,7 +160,10 @@ export class ManyKeys {
     return deleted
   }
 
-  /** Pages of keys with a prefix; `behaviour` throws. */
+  /**
+   * Pages of keys with a prefix; `behaviour` throws. A cursor means nothing to another server, nor to the same one after
+   * a restart: there it begins anew, and what was given before may be given again.
+   */
   async *pages(
     ownPrefix: string,
     behaviour: Behaviour,
@@ -167,8 +172,11 @@ export class ManyKeys {
     const prefix = scanPrefix(ownPrefix, this.#keyPrefix)
     const cutFrom = this.#keyPrefix.length
     let cursor = 0
-    do {
+    let boot: string | undefined
+    let restarts = 0
+    for (;;) {
       const page: string[] = []
+      let isForeign = false
       await this.#ask(
         Opcode.Scan,
         3,
@@ -182,14 +190,29 @@ export class ManyKeys {
           writer.int(SCAN_COUNT)
         },
         (reply) => {
+          // Who answers, not who was connected when it was asked: it may have waited for a connection.
+          const answering = this.#requests.hello?.bootId
+          isForeign = cursor !== 0 && answering !== boot
+          boot = answering
+          if (isForeign) return
           reply.required('cursor')
           cursor = reply.uint()
           reply.required('keys')
           for (let left = reply.array(); left > 0; left--) page.push(reply.string().slice(cutFrom))
         },
       )
+      if (isForeign) {
+        if (++restarts > SCAN_RESTARTS_MAX) {
+          const error = restless(restarts)
+          this.#ends.count(error)
+          throw error
+        }
+        cursor = 0
+        continue
+      }
       if (page.length > 0) yield page
-    } while (cursor !== 0)
+      if (cursor === 0) return
+    }
   }
 
   /** One request; resolves with undefined when `read` has read the reply, or with what `onFailure` says. */
@@ -279,6 +302,16 @@ const value: ByteRange = emptyRange()
 
 function skipsAll(): CacheError {
   return new CacheError('CACHE_PROTOCOL', 'the server skips every key it is asked for')
+}
+
+function restless(changes: number): CacheError {
+  return new CacheError(
+    'CACHE_UNAVAILABLE',
+    `the server changed ${changes} times while its keys were listed`,
+    {
+      retriable: true,
+    },
+  )
 }
 
 function overdue({ timeoutMs }: { timeoutMs: number }, keysLeft: number): CacheError | undefined {

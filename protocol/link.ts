@@ -26,7 +26,7 @@ import {
   VALUE_BYTES_MAX_CEILING,
 } from './limits.ts'
 import { Capability, Opcode, Status } from './messages.ts'
-import { Reader } from './reader.ts'
+import { type ByteRange, emptyRange, Reader } from './reader.ts'
 import type { Transport } from './transport.ts'
 import { Writer } from './writer.ts'
 
@@ -45,6 +45,8 @@ export interface ServerHello {
   capabilities: number
   serverVersion: string
   nodeId: string
+  /** Hexadecimal; another one with each start of a server: what one start gave out means nothing to another. */
+  bootId: string
   region: string
   cluster: string
   valueBytesMax: number
@@ -382,6 +384,8 @@ export class Link {
   }
 }
 
+const range: ByteRange = emptyRange()
+
 function readHello(reply: Reader): ServerHello {
   reply.required('version')
   const version = reply.uint()
@@ -392,7 +396,8 @@ function readHello(reply: Reader): ServerHello {
   reply.required('node id')
   const nodeId = reply.string()
   reply.required('boot id')
-  reply.skip(0)
+  reply.range(range)
+  const bootId = Buffer.from(range.bytes.subarray(range.at, range.at + range.length)).toString('hex')
   reply.required('region')
   const region = reply.string()
   reply.required('cluster')
@@ -401,5 +406,15 @@ function readHello(reply: Reader): ServerHello {
   const valueBytesMax = reply.uint()
   reply.required('largest frame')
   const frameBytesMax = reply.uint()
-  return { version, capabilities, serverVersion, nodeId, region, cluster, valueBytesMax, frameBytesMax }
+  return {
+    version,
+    capabilities,
+    serverVersion,
+    nodeId,
+    bootId,
+    region,
+    cluster,
+    valueBytesMax,
+    frameBytesMax,
+  }
 }

@@ -15,16 +15,19 @@ import { dialMemory, dialRefused, TestShell } from '../helpers/shell.ts'
 const HELLO_REPLY = [1, 0, '9.9.9', 'fake', Buffer.alloc(8), 'r', 'c', 1000, 70_000]
 
 /** A server that says HELLO and then what `onRequest` makes it say. */
-function dialFake(onRequest: (server: Transport, opcode: number, id: number) => void): Dial {
+function dialFake(
+  onRequest: (server: Transport, opcode: number, id: number, operand: unknown) => void,
+  hello: readonly unknown[] = HELLO_REPLY,
+): Dial {
   return (onTransport) => {
     queueMicrotask(() => {
       const [ours, theirs] = memoryTransports()
       theirs.open({
         onChunk(chunk) {
           for (const payload of payloads(Buffer.from(chunk))) {
-            const [opcode, id] = decoded(payload)
-            if (opcode === Opcode.Hello) theirs.write(frame(Status.Ok, id, ...HELLO_REPLY))
-            else onRequest(theirs, Number(opcode), Number(id))
+            const [opcode, id, operand] = decoded(payload)
+            if (opcode === Opcode.Hello) theirs.write(frame(Status.Ok, id, ...hello))
+            else onRequest(theirs, Number(opcode), Number(id), operand)
           }
         },
         onDrain() {},
@@ -238,4 +241,19 @@ test('a listing has the whole deadline for each page', async () => {
     text: 'key1\nkey2\nkey3\nkey4\n(error) CACHE_TIMEOUT cache:11142: no reply within 400 ms\n',
     exit: 3,
   })
+})
+
+test('a listing that goes on at another server begins anew there', async () => {
+  const dials = ['one', 'two'].map((name, nth) => {
+    const own = (nth + 1) * 100
+    const hello = HELLO_REPLY.map((item) => (Buffer.isBuffer(item) ? Buffer.alloc(8, nth) : item))
+    return dialFake((server, _, id, cursor) => {
+      const next = cursor === 0 ? own : 0
+      const key = cursor === 0 || cursor === own ? `${name}-${cursor}` : 'left out'
+      server.write(frame(Status.Ok, id, next, [key]))
+      if (name === 'one') server.end()
+    }, hello)
+  })
+  const shell = new TestShell((...events) => (dials.shift() ?? dialRefused)(...events))
+  expect(await shell.run('keys')).toMatchObject({ text: 'one-0\ntwo-0\ntwo-200\n', exit: 0 })
 })

@@ -3,7 +3,7 @@
 import { describe, expect, test } from 'vitest'
 import type { OrmucoCacheClient } from '../../client/client.ts'
 import { Status } from '../../protocol/messages.ts'
-import { CLIENT_SURROUNDINGS, clientIn, clientOf } from '../helpers/client.ts'
+import { CLIENT_SURROUNDINGS, clientIn, clientOf, nextEvent } from '../helpers/client.ts'
 import { eventually } from '../helpers/eventually.ts'
 import { startFakeServer } from '../helpers/fake-server.ts'
 
@@ -93,6 +93,67 @@ test('a server that goes away in the middle: it rejects, even where calls are to
   }
   await expect(listing()).rejects.toMatchObject({ code: 'CACHE_UNAVAILABLE' })
   expect(listed).toEqual(['a', 'b'])
+})
+
+describe('another server in the middle', () => {
+  /** Three pages under cursors of its own. */
+  function pagesOf(name: string, bootByte: number, endsAfter: (page: number) => boolean) {
+    const cursors = [0, bootByte * 10 + 1, bootByte * 10 + 2]
+    return startFakeServer({
+      bootByte,
+      onRequest: ([, id, cursor], connection) => {
+        const page = cursors.indexOf(Number(cursor))
+        // What a server does with a cursor that is not its own: it goes on anywhere, here at its end.
+        if (page < 0) connection.send([Status.Ok, id, 0, [`${name}-last`]])
+        else connection.send([Status.Ok, id, cursors[page + 1] ?? 0, [`${name}-${page}`]])
+        if (endsAfter(page)) connection.socket.end()
+      },
+    })
+  }
+
+  test('it begins anew there: all keys of that server are listed', async () => {
+    const one = await pagesOf('one', 1, (page) => page === 1)
+    const two = await pagesOf('two', 2, () => false)
+    const client = clientOf(`${one.address},${two.address}`, { reconnect: { minMs: 1, maxMs: 5 } })
+    const listed: string[] = []
+    for await (const key of client.keys()) {
+      listed.push(key)
+      if (key === 'one-1') await nextEvent(client, 'available')
+    }
+    expect(listed).toEqual(['one-0', 'one-1', 'two-0', 'two-1', 'two-2'])
+  })
+
+  test('the same server on another connection: it goes on', async () => {
+    const server = await pagesOf('one', 1, (page) => page === 1)
+    const client = clientOf(server.address, { reconnect: { minMs: 1, maxMs: 5 } })
+    const listed: string[] = []
+    for await (const key of client.keys()) {
+      listed.push(key)
+      if (key === 'one-1') await nextEvent(client, 'available')
+    }
+    expect(listed).toEqual(['one-0', 'one-1', 'one-2'])
+  })
+
+  test('another one at each page: it rejects instead of going on for ever', async () => {
+    const servers = await Promise.all(
+      [1, 2].map((bootByte) =>
+        startFakeServer({
+          bootByte,
+          onRequest: ([, id], connection) =>
+            connection.send([Status.ShuttingDown, 0, 'later'], [Status.Ok, id, bootByte, ['k']]),
+        }),
+      ),
+    )
+    const client = clientOf(servers.map(({ address }) => address).join(), {
+      reconnect: { minMs: 1, maxMs: 5 },
+    })
+    await expect(list(client)).rejects.toMatchObject({
+      code: 'CACHE_UNAVAILABLE',
+      retriable: true,
+      message: 'the server changed 9 times while its keys were listed',
+    })
+    expect(client.counters()).toMatchObject({ unavailable: 1, outages: 0 })
+  })
 })
 
 test('closed in the middle: it rejects', async () => {

@@ -14,6 +14,8 @@ export interface FakeManners {
   answersPings?: boolean
   /** As HELLO tells them; default none. */
   capabilities?: number
+  /** One byte, eight times; default 7. */
+  bootByte?: number
   /** Limits as HELLO tells them. */
   valueBytesMax?: number
   frameBytesMax?: number
@@ -154,7 +156,7 @@ export class FakeConnection {
     const valueBytesMax = this.#manners.valueBytesMax ?? 1024 * 1024
     const frameBytesMax = this.#manners.frameBytesMax ?? valueBytesMax + 64 * 1024
     const limits = [valueBytesMax, frameBytesMax]
-    const { capabilities = 0 } = this.#manners
+    const { capabilities = 0, bootByte = 7 } = this.#manners
     this.send([
       Status.Ok,
       id,
@@ -162,7 +164,7 @@ export class FakeConnection {
       capabilities,
       '0.0.0',
       'fake',
-      Buffer.alloc(8, 7),
+      Buffer.alloc(8, bootByte),
       REGION,
       'default',
       ...limits,

@@ -41,6 +41,7 @@ test('idle until opened; then it dials once, says HELLO, and is ready when that 
       capabilities: 0,
       serverVersion: '1.2.3',
       nodeId: 'node',
+      bootId: '0000000000000000',
       region: 'here',
       cluster: 'c',
       valueBytesMax: 1000,
