@@ -17,6 +17,8 @@ export interface Behaviour {
   throws: boolean
   /** At once while there is an outage. */
   failsFast: boolean
+  /** One request of a call that `close` waits for as a whole. */
+  isHeld?: boolean
 }
 
 /** Who waits for what. Allocated per call: kept small. */

@@ -22,6 +22,15 @@ const SCAN_COUNT = 1000
 /** How often a listing begins anew because the server is another one. */
 const SCAN_RESTARTS_MAX = 8
 
+/** An entry as it is sent. */
+interface Encoded {
+  readonly key: string
+  /** Its place among the outcomes. */
+  readonly index: number
+  readonly flags: number
+  readonly bytes: Buffer
+}
+
 export class ManyKeys {
   readonly #requests: Requests
   readonly #ends: Ends
@@ -41,6 +50,14 @@ export class ManyKeys {
     options: CallOptions | undefined,
   ): Promise<(T | undefined)[]> {
     for (const key of keys) checkKey(key, this.#keyPrefix)
+    return this.#asOne(behaviour, (held) => this.#retrieve<T>(keys, held, options))
+  }
+
+  async #retrieve<T>(
+    keys: readonly string[],
+    behaviour: Behaviour,
+    options: CallOptions | undefined,
+  ): Promise<(T | undefined)[]> {
     const values: (T | undefined)[] = new Array(keys.length).fill(undefined)
     const deadline = this.#deadline(options)
     let wanted = keys.map((key, index) => ({ key, index }))
@@ -90,9 +107,19 @@ export class ManyKeys {
       const { bytes, at, length, flags } = encodeValue(value, key)
       return { key, index, flags, bytes: Buffer.from(bytes.subarray(at, at + length)) }
     })
-    const outcomes: Stored[] = new Array(entries.length)
+    return this.#asOne(behaviour, (held) => this.#store(encoded, ttlMs, condition, held, options))
+  }
+
+  async #store(
+    encoded: readonly Encoded[],
+    ttlMs: number | undefined,
+    condition: Condition,
+    behaviour: Behaviour,
+    options: CallOptions | undefined,
+  ): Promise<Stored[]> {
+    const outcomes: Stored[] = new Array(encoded.length)
     const deadline = this.#deadline(options)
-    const storePart = async (part: typeof encoded): Promise<void> => {
+    const storePart = async (part: readonly Encoded[]): Promise<void> => {
       const failure = await this.#ask(
         Opcode.SetMany,
         3,
@@ -215,6 +242,17 @@ export class ManyKeys {
     }
   }
 
+  /** `close` waits for a call of several requests as a whole; what begins after it is refused. */
+  async #asOne<T>(behaviour: Behaviour, run: (behaviour: Behaviour) => Promise<T>): Promise<T> {
+    const release = this.#requests.hold()
+    if (release === undefined) return run(behaviour)
+    try {
+      return await run({ ...behaviour, isHeld: true })
+    } finally {
+      release()
+    }
+  }
+
   /** One request; resolves with undefined when `read` has read the reply, or with what `onFailure` says. */
   #ask<F>(
     opcode: Opcode,
@@ -239,7 +277,7 @@ export class ManyKeys {
         return
       }
       const call = new Call(end, resolve, reject, undefined, behaviour)
-      const writer = this.#requests.begin(call, opcode, operands)
+      const writer = this.#requests.begin(call, opcode, operands, behaviour.isHeld)
       if (writer === undefined) return
       write(writer)
       if (signal !== undefined) this.#requests.listen(call, signal)

@@ -70,6 +70,8 @@ export class Requests {
   /** The server goes away: nothing more is sent to it. */
   #draining = false
   #state: 'open' | 'closing' | 'closed' = 'open'
+  /** Calls of several requests, each of which may have none under way at the moment. */
+  #held = 0
   #onIdle: (() => void) | undefined
   #closing: Promise<void> | undefined
 
@@ -109,10 +111,10 @@ export class Requests {
 
   /**
    * Begins a request of a call: returns a writer for its operands, or undefined if the call had to fail already. If
-   * writing the operands throws, nothing has happened. Then `end`.
+   * writing the operands throws, nothing has happened. Then `end`. `isHeld`: of a call that `hold` was told of.
    */
-  begin(call: Call, opcode: Opcode, operands: number): Writer | undefined {
-    const refusal = this.#refusal(call)
+  begin(call: Call, opcode: Opcode, operands: number, isHeld = false): Writer | undefined {
+    const refusal = this.#refusal(call, isHeld)
     if (refusal === undefined) return this.#outbox.begin(opcode, operands)
     call.end.onFailure(call, refusal, false)
     return undefined
@@ -134,6 +136,19 @@ export class Requests {
     const tooLarge = tooLargeError(this.#options.server(), frameBytes, this.#hello)
     if (tooLarge === undefined) this.#outbox.commit(call)
     else this.#fail(call, tooLarge, false)
+  }
+
+  /**
+   * A call of several requests begins: until what is returned is called, once, `close` waits for it and lets its requests
+   * through. Undefined: too late, `close` has begun.
+   */
+  hold(): (() => void) | undefined {
+    if (this.#state !== 'open') return undefined
+    this.#held++
+    return () => {
+      this.#held--
+      if (this.#isIdle) this.#onIdle?.()
+    }
   }
 
   /** Ends a call with the reason of its signal, should that be aborted first. */
@@ -175,11 +190,11 @@ export class Requests {
   }
 
   get #isIdle(): boolean {
-    return this.#ring.size + this.#pending.size === 0
+    return this.#ring.size + this.#pending.size + this.#held === 0
   }
 
-  #refusal(call: Call): CacheError | undefined {
-    if (this.#state !== 'open') return closedError()
+  #refusal(call: Call, isHeld: boolean): CacheError | undefined {
+    if (this.#state !== 'open' && !(isHeld && this.#state === 'closing')) return closedError()
     const state = this.#link.state
     if (state === 'idle') this.#link.open()
     else if (call.failsFast && state !== 'ready' && this.#link.failures > 0)

@@ -1,9 +1,16 @@
 // close and destroy, and what becomes of calls under way.
 
 import { describe, expect, test } from 'vitest'
-import { Status } from '../../protocol/messages.ts'
+import { Opcode, Status, ValueFlags } from '../../protocol/messages.ts'
 import { clientOf } from '../helpers/client.ts'
-import { answerAll, startFakeServer, unusedPort } from '../helpers/fake-server.ts'
+import {
+  answerAll,
+  type FakeConnection,
+  type Request,
+  startFakeServer,
+  unusedPort,
+  versionNumber,
+} from '../helpers/fake-server.ts'
 
 const FOREVER_MS = 1_000_000
 
@@ -68,6 +75,75 @@ describe('close', () => {
     const server = await startFakeServer()
     await clientOf(server.address).close()
     expect(server.connections).toEqual([])
+  })
+
+  describe('a call of several requests', () => {
+    /** Answers the first key of a GET_MANY, and skips the others. */
+    function answerFirst([opcode, id, keys]: Request, connection: FakeConnection) {
+      const rest = Array.from({ length: Array.isArray(keys) ? keys.length - 1 : 0 }, () => [Status.Skipped])
+      if (opcode === Opcode.GetMany)
+        connection.send([Status.Ok, id, [[Status.Ok, ValueFlags.MessagePack, Buffer.from([7])], ...rest]])
+      else answerAll([opcode, id], connection)
+    }
+
+    test('is brought to its end; what begins meanwhile is refused', async () => {
+      const server = await startFakeServer({ onRequest: answerFirst })
+      const client = clientOf(server.address, { timeoutMs: FOREVER_MS })
+      const call = client.retrieveMany(['a', 'b', 'c', 'd'])
+      const closing = client.close({ timeoutMs: FOREVER_MS })
+      await expect(client.retrieveMany(['a', 'b'], { onUnavailable: 'throw' })).rejects.toMatchObject({
+        code: 'CACHE_CLOSED',
+      })
+      expect(await call).toEqual([7, 7, 7, 7])
+      await closing
+      expect((await server.connection(0)).requests).toHaveLength(4)
+      expect(client.counters()).toMatchObject({ hits: 4, unavailable: 1 })
+    })
+
+    test('of which one is a second try is brought to its end', async () => {
+      const server = await startFakeServer({
+        onRequest: ([, id, entries], connection) => {
+          const isFirst = Array.isArray(entries) && entries.length > 1
+          if (isFirst) connection.send([Status.ValueTooLarge, id, 'too large'])
+          else connection.send([Status.Ok, id, [[Status.Ok, versionNumber(1)]]])
+        },
+      })
+      const client = clientOf(server.address, { timeoutMs: FOREVER_MS })
+      const call = client.storeMany([
+        ['a', 1],
+        ['b', 2],
+      ])
+      const closing = client.close({ timeoutMs: FOREVER_MS })
+      expect((await call).map(({ outcome }) => outcome)).toEqual(['stored', 'stored'])
+      await closing
+    })
+
+    test('holds it up no longer than it is told', async () => {
+      const server = await startFakeServer({ onRequest: () => {} })
+      const client = clientOf(server.address, { timeoutMs: FOREVER_MS })
+      const call = client.retrieveMany(['a'])
+      await client.close({ timeoutMs: 20 })
+      expect(await call).toEqual([undefined])
+    })
+
+    test('that has failed does not hold it up', async () => {
+      const server = await startFakeServer({ onRequest: answerFirst })
+      const client = clientOf(server.address, { timeoutMs: FOREVER_MS })
+      const reason = new Error('enough')
+      const aborted = client.retrieveMany(['a', 'b'], { signal: AbortSignal.abort(reason) })
+      await expect(aborted).rejects.toBe(reason)
+      await client.close({ timeoutMs: FOREVER_MS })
+    })
+
+    test('a listing that nobody goes on with does not hold it up', async () => {
+      const server = await startFakeServer({
+        onRequest: ([, id], connection) => connection.send([Status.Ok, id, 17, ['a']]),
+      })
+      const client = clientOf(server.address, { timeoutMs: FOREVER_MS })
+      const keys = client.keys()
+      expect(await keys.next()).toMatchObject({ value: 'a' })
+      await client.close({ timeoutMs: FOREVER_MS })
+    })
   })
 
   test('no events come after it', async () => {
