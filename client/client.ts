@@ -45,7 +45,7 @@ import { isTraced, traceCommand } from './tracing.ts'
 export interface ClientEvents {
   /** An outage begins: once, not per call. */
   unavailable: [{ server: string; error: CacheError }]
-  /** It is over: what it cost. */
+  /** It is over. `failedCalls`: those that were lost with the connection, and all that failed from then on. */
   available: [{ server: string; outageMs: number; failedCalls: number }]
   /** Emitted only if somebody listens. */
   error: [Error]
@@ -101,6 +101,9 @@ export class OrmucoCacheClient extends EventEmitter<ClientEvents> implements Asy
         clientName: this.#options.name,
       },
       {
+        onOutage: () => {
+          this.#unavailableBefore = this.#counters.unavailable
+        },
         onUnavailable: (error) => this.#onUnavailable(error),
         onAvailable: (_, outageMs) => this.#onAvailable(outageMs),
       },
@@ -292,11 +295,8 @@ export class OrmucoCacheClient extends EventEmitter<ClientEvents> implements Asy
         throw new TypeError(`unknown option ${name}; there are prefix, signal`)
     const { prefix = '', signal } = options
     checkSignal(signal)
-    for await (const page of this.#many.pages(
-      prefix,
-      CHANGE,
-      signal === undefined ? undefined : { signal },
-    )) {
+    const callOptions = signal === undefined ? undefined : { signal }
+    for await (const page of this.#many.pages(prefix, CHANGE, callOptions)) {
       for (const key of page) {
         signal?.throwIfAborted()
         yield key
@@ -432,7 +432,6 @@ export class OrmucoCacheClient extends EventEmitter<ClientEvents> implements Asy
 
   #onUnavailable(error: CacheError): void {
     this.#counters.outages++
-    this.#unavailableBefore = this.#counters.unavailable
     // A server of its own has nobody else who could say what is wrong with it.
     if (this.mode === 'standalone') this.#options.logger.error(`ormuco-cache: ${error.message}`)
     this.emit('unavailable', { server: this.#server, error })

@@ -31,7 +31,9 @@ import { idAfter, Ring } from './ring.ts'
 import { Signals } from './signals.ts'
 
 export interface RequestsEvents {
-  /** First trouble after the last `onAvailable`, or ever. */
+  /** An outage begins: before the calls fail that it takes along. */
+  onOutage(): void
+  /** First trouble after the last `onAvailable`, or ever: after they have. */
   onUnavailable(error: CacheError): void
   /** Connected; `outageMs` is 0 if there was no outage. */
   onAvailable(hello: ServerHello, outageMs: number): void
@@ -266,11 +268,13 @@ export class Requests {
     this.#draining = false
     this.#lastError = error
     this.#outbox.forgetBacklog()
+    const isFirst = this.#outageSinceMs === undefined
+    if (isFirst) this.#events.onOutage()
     this.#failInFlight(error)
     // Each server has been asked, and this one says that asking again is of no use.
     const isFinal = !error.retriable && this.#link.failures >= this.#options.serverCount
     for (const call of this.#pending) if (isFinal || call.failsFast) this.#failPending(call, error)
-    if (this.#outageSinceMs === undefined) {
+    if (isFirst) {
       this.#outageSinceMs = performance.now()
       this.#events.onUnavailable(error)
     }

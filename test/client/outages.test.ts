@@ -86,6 +86,36 @@ describe('events', () => {
     expect(client.counters().outages).toBe(3)
   })
 
+  test('the calls that are lost with the connection are counted, and later ones', async () => {
+    const server = await startFakeServer({ onRequest: () => {} })
+    const { port } = server
+    const client = clientOf(server.address, { reconnect: RECONNECT, timeoutMs: FOREVER_MS })
+    const lost = [
+      client.store('a', 1),
+      client.store('b', 1),
+      client.retrieve('c'),
+      client.retrieveMany(['d']),
+    ]
+    const connection = await server.connection(0)
+    for (const _ of lost) await connection.request()
+    await server.stop()
+    await Promise.all(lost)
+    await client.retrieve('e')
+    expect(client.counters()).toMatchObject({ outages: 1, unavailable: 5 })
+    const available = nextEvent(client, 'available')
+    await startFakeServer({ port, onRequest: answerAll })
+    expect(await available).toMatchObject({ failedCalls: 5 })
+  })
+
+  test('reads that wait for the first connection are counted where there is none', async () => {
+    const port = await unusedPort()
+    const client = clientOf(`127.0.0.1:${port}`, { reconnect: RECONNECT })
+    await Promise.all([client.retrieve('a'), client.retrieve('b')])
+    const available = nextEvent(client, 'available')
+    await startFakeServer({ port, onRequest: answerAll })
+    expect(await available).toMatchObject({ failedCalls: 2 })
+  })
+
   test('error only if somebody listens', async () => {
     const address = `127.0.0.1:${await unusedPort()}`
     const silent = clientOf(address, { timeoutMs: 30 })
