@@ -36,6 +36,21 @@ export function tooLargeError(
   )
 }
 
+/** Undefined if the server takes a value of this size, or if nobody knows yet. */
+export function valueTooLargeError(
+  server: string,
+  key: string,
+  valueBytes: number,
+  hello: ServerHello | undefined,
+): CacheError | undefined {
+  if (hello === undefined || valueBytes <= hello.valueBytesMax) return undefined
+  return new CacheError(
+    'CACHE_TOO_LARGE',
+    `${server}: a value of ${valueBytes} bytes is over the server's limit of ${hello.valueBytesMax}`,
+    { server, key },
+  )
+}
+
 export function timeoutError(
   server: string,
   key: string | undefined,

@@ -77,7 +77,7 @@ export type Lookup<T> =
 export type Stored =
   /** `acks`: how many other servers are known to have it, perhaps fewer than were asked for; 0 if none was asked for. */
   | { outcome: 'stored'; version: Version; acks: number }
-  /** A condition was not met; `version` is what is there, undefined if nothing is. */
+  /** A condition was not met; `version` is what is there, undefined if nothing is. `storeMany` is not told: undefined. */
   | { outcome: 'conflict'; version: Version | undefined }
   /** `maybeStored` = false: it never left this process. */
   | { outcome: 'unavailable'; maybeStored: boolean; error: CacheError }

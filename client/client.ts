@@ -260,7 +260,10 @@ export class OrmucoCacheClient extends EventEmitter<ClientEvents> implements Asy
     return Promise.all(values.map((value) => fitting(value, schema, this.#counters)))
   }
 
-  /** Stores many values with the same options; outcomes in their order. */
+  /**
+   * Stores many values with the same options; outcomes in their order. Of two values of a key the later one stays, but
+   * for this: before the first connection a value over the server's limit costs the values sent with it their order.
+   */
   async storeMany(
     entries: Iterable<readonly [string, unknown]>,
     options?: Omit<StoreOptions, 'if' | 'acks'> & { if?: 'absent' | 'present' },

@@ -118,6 +118,15 @@ export class ManyKeys {
     options: CallOptions | undefined,
   ): Promise<Stored[]> {
     const outcomes: Stored[] = new Array(encoded.length)
+    // Kept out of the requests: one value beyond the limit costs a whole part a second try, and that its order.
+    const accepted = encoded.filter(({ key, index, bytes }) => {
+      const error = this.#requests.tooLarge(key, bytes.length)
+      if (error === undefined) return true
+      this.#ends.count(error)
+      if (behaviour.throws) throw error
+      outcomes[index] = { outcome: 'unavailable', maybeStored: false, error }
+      return false
+    })
     const deadline = this.#deadline(options)
     const storePart = async (part: readonly Encoded[]): Promise<void> => {
       const failure = await this.#ask(
@@ -148,12 +157,14 @@ export class ManyKeys {
           }),
       )
       if (failure === undefined) return
-      // One value beyond the server's limit, and nothing of this part was stored: it must not cost the others.
+      // One value beyond a limit that was not known, and nothing of this part was stored: it must not cost the others.
       if (failure.error.code === 'CACHE_TOO_LARGE' && part.length > 1)
         await Promise.all(part.map((entry) => storePart([entry])))
       else for (const { index } of part) outcomes[index] = { outcome: 'unavailable', ...failure }
     }
-    await Promise.all(cut(encoded, (entry) => this.#keyBytes(entry) + entry.bytes.length + 16).map(storePart))
+    await Promise.all(
+      cut(accepted, (entry) => this.#keyBytes(entry) + entry.bytes.length + 16).map(storePart),
+    )
     return outcomes
   }
 

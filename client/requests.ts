@@ -24,6 +24,7 @@ import {
   timeoutError,
   tooLargeError,
   unreadableError,
+  valueTooLargeError,
 } from './call-errors.ts'
 import { Deadlines, STALL_MS } from './deadlines.ts'
 import { Outbox } from './outbox.ts'
@@ -151,6 +152,11 @@ export class Requests {
       this.#held--
       if (this.#isIdle) this.#onIdle?.()
     }
+  }
+
+  /** The error of a value that the server would refuse for its size, as far as is known. */
+  tooLarge(key: string, valueBytes: number): CacheError | undefined {
+    return valueTooLargeError(this.#options.server(), key, valueBytes, this.#hello)
   }
 
   /** Ends a call with the reason of its signal, should that be aborted first. */

@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from 'vitest'
 import { Opcode, Status, ValueFlags } from '../../protocol/messages.ts'
-import { CLIENT_SURROUNDINGS, clientIn, clientOf } from '../helpers/client.ts'
+import { CLIENT_SURROUNDINGS, clientIn, clientOf, serverAndClient } from '../helpers/client.ts'
 import { type FakeConnection, type Request, startFakeServer } from '../helpers/fake-server.ts'
 
 describe.each(CLIENT_SURROUNDINGS)('$mode, $store store', (surrounding) => {
@@ -82,6 +82,72 @@ describe.each(CLIENT_SURROUNDINGS)('$mode, $store store', (surrounding) => {
     expect(outcomes).toHaveLength(2)
     expect(await client.retrieveMany(['a', 'b'])).toEqual([{ deep: [1, null] }, new Set([1])])
     expect((await client.inspect('b'))?.lifetimeSeconds).toBe(30)
+  })
+})
+
+describe('values over the limit of the server', () => {
+  const large = Buffer.alloc(2000)
+  const tooLarge = {
+    outcome: 'unavailable',
+    maybeStored: false,
+    error: expect.objectContaining({
+      code: 'CACHE_TOO_LARGE',
+      retriable: false,
+      message: expect.stringMatching(/a value of 2000 bytes is over the server's limit of 1000$/),
+    }),
+  }
+
+  test('are not sent once it is known: those around them keep their order', async () => {
+    const { client } = await serverAndClient({ maxValueBytes: 1000 })
+    await client.connect()
+    const entries: [string, unknown][] = [
+      ['twice', 'first'],
+      ['large', large],
+      ...Array.from({ length: 600 }, (_, i): [string, unknown] => [`k${i}`, i]),
+      ['twice', 'last'],
+    ]
+    const outcomes = await client.storeMany(entries)
+    expect(outcomes[1]).toEqual(tooLarge)
+    expect(outcomes.filter(({ outcome }) => outcome === 'stored')).toHaveLength(602)
+    expect(await client.retrieve('twice')).toBe('last')
+    expect(client.counters()).toMatchObject({ stored: 602, unavailable: 1 })
+    expect((await client.stats())['commands']).toMatchObject({ setMany: 2 })
+  })
+
+  test('nor is a later call overtaken', async () => {
+    const { client } = await serverAndClient({ maxValueBytes: 1000 })
+    await client.connect()
+    const many = client.storeMany([
+      ['k', 'old'],
+      ['large', large],
+    ])
+    await Promise.all([many, client.store('k', 'new')])
+    expect(await client.retrieve('k')).toBe('new')
+  })
+
+  test('where calls throw, nothing is sent', async () => {
+    const { client } = await serverAndClient({ maxValueBytes: 1000 })
+    await client.connect()
+    const many = client.storeMany(
+      [
+        ['k', 1],
+        ['large', large],
+      ],
+      { onUnavailable: 'throw' },
+    )
+    await expect(many).rejects.toMatchObject({ code: 'CACHE_TOO_LARGE', key: 'large' })
+    expect(await client.has('k')).toBe(false)
+  })
+
+  test('before the first connection they cost nobody else', async () => {
+    const { client } = await serverAndClient({ maxValueBytes: 1000 })
+    const outcomes = await client.storeMany([
+      ['a', 1],
+      ['large', large],
+      ['b', 2],
+    ])
+    expect(outcomes.map(({ outcome }) => outcome)).toEqual(['stored', 'unavailable', 'stored'])
+    expect(await client.retrieveMany(['a', 'large', 'b'])).toEqual([1, undefined, 2])
   })
 })
 
