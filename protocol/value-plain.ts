@@ -76,7 +76,8 @@ function isPlainObject(object: object, depth: number): boolean {
     return true
   }
   if (prototype === Date.prototype) return object instanceof Date && !Number.isNaN(object.getTime())
-  return prototype === Buffer.prototype && Buffer.isBuffer(object)
+  // An empty one may be of memory that was given away.
+  return prototype === Buffer.prototype && Buffer.isBuffer(object) && object.length > 0
 }
 
 function wasMet(container: object): boolean {

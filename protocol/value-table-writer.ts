@@ -9,6 +9,7 @@ import { VALUE_DEPTH_MAX, VALUE_ITEMS_MAX, withKey } from './value-error.ts'
 import { isPlainBigint } from './value-plain.ts'
 import {
   INVALID_DATE,
+  isDetached,
   NEGATIVE_ZERO,
   Tag,
   UNDEFINED,
@@ -106,7 +107,6 @@ class TableWriter implements Table {
     else if (Array.isArray(value)) this.#addArray(parent, value)
     else if (isOrdinary(value)) this.#addProperties(parent, value)
     else if (types.isDate(value)) this.#addDate(parent, value)
-    else if (Buffer.isBuffer(value)) parent.push(value)
     else if (ArrayBuffer.isView(value) || types.isArrayBuffer(value)) this.#addBytes(parent, value)
     else if (types.isMap(value)) this.#addMap(parent, value)
     else if (types.isSet(value)) this.#addSet(parent, value)
@@ -121,6 +121,12 @@ class TableWriter implements Table {
   }
 
   #addBytes(parent: unknown[], value: ArrayBufferView | ArrayBuffer): void {
+    if (isDetached(value))
+      throw this.#unstorable('bytes of a detached ArrayBuffer, which somebody else has now')
+    if (Buffer.isBuffer(value)) {
+      parent.push(value)
+      return
+    }
     const node = writeBytes(value)
     if (node === undefined) throw this.#unstorable('a typed array of an unknown kind')
     this.#addNode(parent, node)
@@ -242,10 +248,21 @@ function kindWithoutProperties(object: object): string | undefined {
   if (types.isSharedArrayBuffer(object)) return 'a SharedArrayBuffer'
   if (types.isWeakMap(object) || types.isWeakSet(object) || object instanceof WeakRef)
     return 'a weak reference'
-  if (types.isGeneratorObject(object) || types.isMapIterator(object) || types.isSetIterator(object)) {
+  if (types.isGeneratorObject(object) || ITERATORS.some((iterators) => isWithin.call(iterators, object)))
     return 'an iterator (store an array of it instead)'
-  }
   return undefined
+}
+
+const isWithin = Object.prototype.isPrototypeOf
+/** What all iterators of the language inherit from, and all asynchronous ones. */
+const ITERATORS: readonly object[] = [
+  prototypeOf(prototypeOf([][Symbol.iterator]())),
+  prototypeOf(prototypeOf(prototypeOf((async function* () {})()))),
+]
+
+function prototypeOf(object: object): object {
+  const prototype: unknown = Object.getPrototypeOf(object)
+  return typeof prototype === 'object' && prototype !== null ? prototype : {}
 }
 
 /** One step into a value: a property, an index, or the n-th key, value or element of a Map or Set. */

@@ -136,6 +136,18 @@ function readUtf16(bytes: unknown): string {
   return bytes.toString('utf16le')
 }
 
+/** Whether its memory was given away, as `postMessage` can: it looks empty, and is not. */
+export function isDetached(value: ArrayBufferView | ArrayBuffer): boolean {
+  const buffer = ArrayBuffer.isView(value) ? value.buffer : value
+  if (buffer.byteLength > 0) return false
+  try {
+    new Uint8Array(buffer)
+    return false
+  } catch {
+    return true
+  }
+}
+
 /** A node over the memory of `value`, not a copy. Undefined for a typed array this code has not heard of. */
 export function writeBytes(value: ArrayBufferView | ArrayBuffer): readonly unknown[] | undefined {
   if (!ArrayBuffer.isView(value)) return [Tag.Bytes, ByteKind.ArrayBuffer, Buffer.from(value)]

@@ -15,6 +15,7 @@ import { ValueFlags } from './messages.ts'
 import { VALUE_DEPTH_MAX, ValueError } from './value-error.ts'
 import { isPlain } from './value-plain.ts'
 import { copyOut, readPlain } from './value-reader.ts'
+import { isDetached } from './value-table.ts'
 import { readTable } from './value-table-reader.ts'
 import { toPlain, writeTable } from './value-table-writer.ts'
 import { readText, writeText } from './value-text.ts'
@@ -65,7 +66,7 @@ export function encodeValue(value: unknown, keyForErrors?: string): EncodedValue
       encoded.flags = ValueFlags.Utf8
       return encoded
     }
-  } else if (Buffer.isBuffer(value)) {
+  } else if (Buffer.isBuffer(value) && !isDetached(value)) {
     encoded.bytes = value
     encoded.at = 0
     encoded.length = value.length

@@ -32,6 +32,16 @@ function nested(levels: number): unknown[] {
   return value
 }
 
+const DETACHED = 'bytes of a detached ArrayBuffer, which somebody else has now'
+
+/** What `make` makes of memory, after that has gone. */
+function givenAway<T>(make: (memory: ArrayBuffer) => T): T {
+  const memory = new ArrayBuffer(8)
+  const made = make(memory)
+  structuredClone(memory, { transfer: [memory] })
+  return made
+}
+
 const { Raw, Utf8, MessagePack, Extended } = ValueFlags
 const shared = { n: 1 }
 const sharedDate = new Date(1)
@@ -296,6 +306,36 @@ describe('what cannot be stored', () => {
     ['a WeakMap', [new WeakMap()], 'value[0]: a weak reference'],
     ['a WeakRef', [new WeakRef({})], 'value[0]: a weak reference'],
     ['an iterator', { i: new Map().keys() }, 'value.i: an iterator (store an array of it instead)'],
+    ['of an array', { i: [1].values() }, 'value.i: an iterator (store an array of it instead)'],
+    [
+      'of a typed array',
+      [new Uint8Array(1).entries()],
+      'value[0]: an iterator (store an array of it instead)',
+    ],
+    ['of a string', ['ab'[Symbol.iterator]()], 'value[0]: an iterator (store an array of it instead)'],
+    ['of matches', ['ab'.matchAll(/a/g)], 'value[0]: an iterator (store an array of it instead)'],
+    [
+      'one that a generator made',
+      [(async function* () {})()],
+      'value[0]: an iterator (store an array of it instead)',
+    ],
+    [
+      'a typed array whose memory is gone',
+      { a: [givenAway((memory) => new Uint16Array(memory))] },
+      `value.a[0]: ${DETACHED}`,
+    ],
+    [
+      'a DataView whose memory is gone',
+      [givenAway((memory) => new DataView(memory))],
+      `value[0]: ${DETACHED}`,
+    ],
+    ['an ArrayBuffer whose memory is gone', { a: givenAway((memory) => memory) }, `value.a: ${DETACHED}`],
+    ['a Buffer whose memory is gone', givenAway((memory) => Buffer.from(memory)), `value: ${DETACHED}`],
+    [
+      'such a Buffer inside',
+      { a: { b: givenAway((memory) => Buffer.from(memory)) } },
+      `value.a.b: ${DETACHED}`,
+    ],
     ['a generator', (function* () {})(), 'value: an iterator (store an array of it instead)'],
     ['shared memory', [new SharedArrayBuffer(1)], 'value[0]: a SharedArrayBuffer'],
   ]
