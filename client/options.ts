@@ -26,7 +26,7 @@ export interface StandaloneOptions {
   maxEntries?: number
   /** Most bytes, overheads included; default CACHE_MAX_MEMORY, or 256 MiB. */
   maxBytes?: number
-  /** Time to live of a `store` that names none, in seconds; default CACHE_EXPIRATION, or none. */
+  /** Time to live of a `store` that names none, in seconds; Infinity = none. Default CACHE_EXPIRATION, or none. */
   ttlSeconds?: number
   /** Whether a hit starts the time to live anew; default CACHE_RENEW_ON_HIT, or false. */
   renewOnHit?: boolean
@@ -137,7 +137,7 @@ export function resolveClientOptions(
     keyPrefix,
     name,
     logger,
-    standalone: standaloneOf(options.standalone ?? {}),
+    standalone: standaloneOf(options.standalone === undefined ? {} : options.standalone),
   }
 }
 
@@ -158,6 +158,10 @@ export function checkOnUnavailable(value: unknown): void {
 
 /** What is given and wrong is said here; the rest, and what stands in the environment, when the cache is made. */
 function standaloneOf(options: StandaloneOptions): StandaloneOptions {
+  if (typeof options !== 'object' || options === null || Array.isArray(options))
+    throw new TypeError(
+      `standalone: ${String(options)} is not possible; allowed: an object with ${[...STANDALONE_OPTIONS].join(', ')}`,
+    )
   refuseUnknown('standalone option', options, STANDALONE_OPTIONS)
   const { maxEntries, maxBytes, ttlSeconds, renewOnHit } = options
   if (maxEntries !== undefined && !(Number.isInteger(maxEntries) && maxEntries > 0))
@@ -168,13 +172,18 @@ function standaloneOf(options: StandaloneOptions): StandaloneOptions {
     throw new RangeError(
       `standalone.maxBytes: ${String(maxBytes)} is not possible; allowed: a whole number from ${STANDALONE_BYTES_MIN}`,
     )
-  if (ttlSeconds !== undefined && !(ttlSeconds >= 0.001 && ttlSeconds <= TTL_MS_MAX / 1000))
+  if (ttlSeconds !== undefined && !isDefaultTtl(ttlSeconds))
     throw new RangeError(
-      `standalone.ttlSeconds: ${String(ttlSeconds)} is not possible; allowed: 0.001 to ${TTL_MS_MAX / 1000}; left out, there is no expiry`,
+      `standalone.ttlSeconds: ${String(ttlSeconds)} is not possible; allowed: 0.001 to ${TTL_MS_MAX / 1000}, or Infinity for no expiry`,
     )
   if (renewOnHit !== undefined && typeof renewOnHit !== 'boolean')
     throw new TypeError(`standalone.renewOnHit: ${String(renewOnHit)} is not possible; allowed: true, false`)
   return options
+}
+
+function isDefaultTtl(seconds: number): boolean {
+  if (typeof seconds !== 'number') return false
+  return seconds === Number.POSITIVE_INFINITY || (seconds >= 0.001 && seconds <= TTL_MS_MAX / 1000)
 }
 
 type Warn = Pick<Console, 'warn'>

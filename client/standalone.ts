@@ -56,12 +56,14 @@ export class Standalone {
     ])
     if (this.#destroyed) throw new Error('destroyed')
     const { maxEntries, maxBytes, ttlSeconds, renewOnHit } = this.#options
+    // A server says 0 where a client says Infinity.
+    const defaultTtlSeconds = ttlSeconds === Number.POSITIVE_INFINITY ? 0 : ttlSeconds
     return new OrmucoCacheServer({
       ...cacheFromEnvironment(),
       nodeId: 'standalone',
       ...(maxEntries === undefined ? {} : { maxEntries }),
       ...(maxBytes === undefined ? {} : { maxMemoryBytes: maxBytes }),
-      ...(ttlSeconds === undefined ? {} : { defaultTtlSeconds: ttlSeconds }),
+      ...(defaultTtlSeconds === undefined ? {} : { defaultTtlSeconds }),
       ...(renewOnHit === undefined ? {} : { renewOnHit }),
     })
   }

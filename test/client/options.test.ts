@@ -169,6 +169,15 @@ describe('stand-alone', () => {
     expect(await client.stats()).toMatchObject({ memory: { entriesMax: 7, limitBytes: 4 * 1024 * 1024 } })
   })
 
+  test('Infinity is no expiry, whatever the environment says', async () => {
+    folderWith('CACHE_EXPIRATION=1h\n')
+    const standalone = { ttlSeconds: Number.POSITIVE_INFINITY }
+    const client = new OrmucoCacheClient({ timeoutMs: 10_000, standalone })
+    onTestFinished(() => client.destroy())
+    await client.store('k', 1)
+    expect((await client.inspect('k'))?.lifetimeSeconds).toBe(Number.POSITIVE_INFINITY)
+  })
+
   test('a variable that cannot be is told by every call, never hung on', async () => {
     folderWith()
     vi.stubEnv('CACHE_MAX_SIZE', 'plenty')
@@ -193,6 +202,10 @@ describe('stand-alone', () => {
     [{ renewOnHit: 'yes' }, TypeError],
     [{ ttl: 5 }, TypeError],
     ['64mb', TypeError],
+    [5, TypeError],
+    [null, TypeError],
+    [[], TypeError],
+    [{ ttlSeconds: '5' }, RangeError],
   ])('%j is refused at once', (standalone, kind) => {
     expect(() => new OrmucoCacheClient(untyped({ standalone }))).toThrow(kind)
     expect(() => new OrmucoCacheClient(untyped({ standalone }))).toThrow(/standalone/)
