@@ -2,7 +2,7 @@
 // The variables themselves are in server/environment.ts; only the two of logging, which a server knows nothing of,
 // are added here. Flags and variables share their readers, so that a value is written alike in both.
 
-import { duration, size, toggle } from '../protocol/notation.ts'
+import { duration, size, toggle, wholeMs } from '../protocol/notation.ts'
 import {
   choose,
   type Reader,
@@ -131,7 +131,7 @@ export const serverFlags: readonly Flag[] = [
     variable: 'CACHE_EXPIRATION',
     setting: 'defaultTtlSeconds',
     read: serverReaders.defaultTtl,
-    show: ({ defaultTtlSeconds }) => duration.format(defaultTtlSeconds * 1000),
+    show: ({ defaultTtlSeconds }) => duration.format(wholeMs(defaultTtlSeconds)),
   },
   {
     usage: '--renew-on-hit [boolean]',

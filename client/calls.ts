@@ -3,6 +3,7 @@
 
 import type { CacheError } from '../protocol/errors.ts'
 import { TTL_MS_MAX } from '../protocol/limits.ts'
+import { wholeMs } from '../protocol/notation.ts'
 import type { AcksWanted } from './acks.ts'
 import { checkOnUnavailable, type OnUnavailable, positiveNumber } from './options.ts'
 
@@ -151,7 +152,7 @@ export function ttlMsOf(ttlSeconds: number | undefined): number | undefined {
   if (ttlSeconds === Number.POSITIVE_INFINITY) return 0
   // Rounded up: half a millisecond is short, but it is not "never".
   if (typeof ttlSeconds === 'number' && ttlSeconds > 0 && ttlSeconds * 1000 <= TTL_MS_MAX)
-    return Math.ceil(ttlSeconds * 1000)
+    return wholeMs(ttlSeconds)
   throw new RangeError(
     `ttlSeconds: ${String(ttlSeconds)} is not possible; allowed: above 0, at most ${TTL_MS_MAX / 1000} (100 years), or Infinity`,
   )

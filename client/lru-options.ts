@@ -137,7 +137,9 @@ export function lifetimeMsOf(ttlSeconds: number | undefined, defaultMs: number):
       `ttlSeconds is ${ttlSeconds}; allowed: above 0, fractions too, or Infinity for never`,
     )
   }
-  return ttlSeconds === Number.POSITIVE_INFINITY ? NEVER_EXPIRES : Math.ceil(ttlSeconds * 1000)
+  if (ttlSeconds === Number.POSITIVE_INFINITY) return NEVER_EXPIRES
+  // 2.007 are 2007 ms, though the product is a trifle more.
+  return Math.ceil(ttlSeconds * 1000 * (1 - 2 ** -51))
 }
 
 /** A size as given or as counted. Throws RangeError: entries of no size would be without bound. */

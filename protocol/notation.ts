@@ -56,6 +56,14 @@ export const duration: Notation<number> = {
   format: (ms) => (ms === 0 ? '0' : inLargestUnit(ms, DURATION_UNITS)),
 }
 
+/** Of what a multiplication adds to a number of milliseconds, and more. */
+const ROUNDING = 2 ** -51
+
+/** Seconds in milliseconds, rounded up to a whole number: but 2.007 are 2007, though 2.007 * 1000 is a trifle more. */
+export function wholeMs(seconds: number): number {
+  return Math.ceil(seconds * 1000 * (1 - ROUNDING))
+}
+
 export const toggle: Notation<boolean> = {
   allowed: 'true or false (also 1/0, yes/no, on/off)',
   parse(text) {

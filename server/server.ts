@@ -11,6 +11,7 @@ import { randomBytes } from 'node:crypto'
 import { isIP } from 'node:net'
 import { CacheError } from '../protocol/errors.ts'
 import { BOOT_ID_BYTES } from '../protocol/limits.ts'
+import { wholeMs } from '../protocol/notation.ts'
 import { ReadBuffer } from '../protocol/read-buffer.ts'
 import type { Transport } from '../protocol/transport.ts'
 import { PACKAGE_VERSION } from '../protocol/version.ts'
@@ -120,7 +121,7 @@ export class OrmucoCacheServer implements AsyncDisposable {
       cluster: this.#options.cluster,
     }
     this.#keyspace = new Keyspace(store, clock, replicator.replica.origins, replicator, {
-      defaultTtlMs: Math.ceil(this.#options.defaultTtlSeconds * 1000),
+      defaultTtlMs: wholeMs(this.#options.defaultTtlSeconds),
       renewOnHit: this.#options.renewOnHit,
     })
     this.#host = {

@@ -88,6 +88,7 @@ describe('precedence', () => {
     expect(shown('host', places)).toEqual(['host', '127.0.0.2', 'LISTEN_ON in .env'])
     expect(shown('max-entries', places)).toEqual(['max-entries', '7', 'CACHE_MAX_CAPACITY'])
     expect(shown('default-ttl', places)).toEqual(['default-ttl', '90s', '--default-ttl (--expiration)'])
+    expect(shown('default-ttl', { flags: '--expiration 2007ms' }).at(1)).toBe('2007ms')
     expect(shown('renew-on-hit', places)).toEqual(['renew-on-hit', 'true', '--renew-on-hit'])
     expect(shown('store', places)).toEqual(['store', 'heap', 'CACHE_STORE in .env'])
     expect(shown('max-memory', places)).toEqual(['max-memory', '256mb', 'default'])

@@ -187,12 +187,15 @@ describe.each(CLIENT_SURROUNDINGS)('$mode, $store store', (surrounding) => {
   })
 
   test('ttlSeconds: the one of the call, else the default, Infinity for none, fractions allowed', async () => {
-    const client = await clientIn(surrounding, {}, { ttlSeconds: 70 })
+    const client = await clientIn(surrounding, {}, { ttlSeconds: 64.007 })
     const lifetime = async () => (await client.inspect('k'))?.lifetimeSeconds
     await client.store('k', 1)
-    expect(await lifetime()).toBe(70)
+    expect(await lifetime()).toBe(64.007)
     await client.store('k', 1, { ttlSeconds: 2.5 })
     expect(await lifetime()).toBe(2.5)
+    // A number whose product with 1000 is a trifle more than its milliseconds.
+    await client.store('k', 1, { ttlSeconds: 32.002 })
+    expect(await lifetime()).toBe(32.002)
     await client.store('k', 1, { ttlSeconds: Number.POSITIVE_INFINITY })
     expect(await lifetime()).toBe(Number.POSITIVE_INFINITY)
     await client.store('k', 1, { ttlSeconds: 1 / 3 })

@@ -42,6 +42,17 @@ describe('an entry', () => {
     expect([...cache.keys()]).toEqual(['never'])
   })
 
+  it('lives no longer than its milliseconds, whatever their product as a fraction is', () => {
+    const cache = new LruCache<string, string>({ maxEntries: 10 })
+    expect(64.007 * 1000).toBeGreaterThan(64_007)
+    cache.set('key', 'value', { ttlSeconds: 64.007 })
+    pass(64)
+    pass(0.006)
+    expect(cache.get('key')).toBe('value')
+    pass(0.001)
+    expect(cache.get('key')).toBeUndefined()
+  })
+
   it('begins a new time when it is set again, with or without one', () => {
     const cache = new LruCache<string, number>({ maxEntries: 10 })
     cache.set('key', 1, { ttlSeconds: 10 })

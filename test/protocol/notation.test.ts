@@ -1,7 +1,8 @@
 // The notations of flags and variables: what each accepts, what it refuses, and that it reads what it writes.
 
 import { describe, expect, test } from 'vitest'
-import { count, duration, hostPort, size, toggle } from '../../protocol/notation.ts'
+import { TTL_MS_MAX } from '../../protocol/limits.ts'
+import { count, duration, hostPort, size, toggle, wholeMs } from '../../protocol/notation.ts'
 
 describe('size', () => {
   test.each([
@@ -62,6 +63,21 @@ describe('duration', () => {
       expect(duration.parse(text)).toBeUndefined()
     },
   )
+})
+
+describe('wholeMs', () => {
+  test('whole milliseconds are not rounded up by a trifle', () => {
+    for (let ms = 1; ms <= 100_000; ms++) if (wholeMs(ms / 1000) !== ms) expect(wholeMs(ms / 1000)).toBe(ms)
+    for (let ms = TTL_MS_MAX; ms > 1; ms = Math.floor(ms / 1.0001))
+      if (wholeMs(ms / 1000) !== ms) expect(wholeMs(ms / 1000)).toBe(ms)
+    expect(2.007 * 1000).toBeGreaterThan(2007)
+    expect(wholeMs(2.007)).toBe(2007)
+  })
+
+  test('anything beyond is, and so is what is less than one', () => {
+    expect([1 / 3, 2.0070001, 0.0005, 1e-9, 5e-324].map(wholeMs)).toEqual([334, 2008, 1, 1, 1])
+    expect(wholeMs(0)).toBe(0)
+  })
 })
 
 describe('toggle', () => {
