@@ -15,7 +15,7 @@ export interface CallEnd {
 export interface Behaviour {
   /** With an error rather than with a miss. */
   throws: boolean
-  /** At once while there is an outage. */
+  /** At once while there is an outage and each server has been tried; until then the next one may answer. */
   failsFast: boolean
   /** One request of a call that `close` waits for as a whole. */
   isHeld?: boolean
@@ -33,7 +33,7 @@ export class Call {
   key: string | undefined
   /** Fails with an error rather than with a miss. */
   throws: boolean
-  /** Fails at once while there is an outage. */
+  /** As in Behaviour. */
   failsFast: boolean
   /** While it waits for a connection: its frame. */
   frame: Buffer | undefined

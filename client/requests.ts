@@ -205,11 +205,16 @@ export class Requests {
     if (this.#state !== 'open' && !(isHeld && this.#state === 'closing')) return closedError()
     const state = this.#link.state
     if (state === 'idle') this.#link.open()
-    else if (call.failsFast && state !== 'ready' && this.#link.failures > 0)
+    else if (call.failsFast && state !== 'ready' && this.#hasTriedAll)
       return this.#lastError ?? notConnectedError(this.#options.server())
     const queuedBytes = this.#pendingBytes + this.#outbox.waitingBytes
     if (queuedBytes < this.#options.queueBytesMax && this.#ring.size < IN_FLIGHT_MAX) return undefined
     return queueFullError(this.#options.server(), queuedBytes, this.#ring.size)
+  }
+
+  /** Since it was connected last, or ever, each server has been lost or dialed in vain. A cache of its own has none. */
+  get #hasTriedAll(): boolean {
+    return this.#link.failures >= Math.max(1, this.#options.serverCount)
   }
 
   /** If this process stood still since the first call of this tick, their time begins now that they leave. */
@@ -277,9 +282,10 @@ export class Requests {
     const isFirst = this.#outageSinceMs === undefined
     if (isFirst) this.#events.onOutage()
     this.#failInFlight(error)
-    // Each server has been asked, and this one says that asking again is of no use.
-    const isFinal = !error.retriable && this.#link.failures >= this.#options.serverCount
-    for (const call of this.#pending) if (isFinal || call.failsFast) this.#failPending(call, error)
+    if (this.#hasTriedAll) {
+      // Not retriable: this one says that asking again is of no use.
+      for (const call of this.#pending) if (!error.retriable || call.failsFast) this.#failPending(call, error)
+    }
     if (isFirst) {
       this.#outageSinceMs = performance.now()
       this.#events.onUnavailable(error)

@@ -233,6 +233,42 @@ describe('several servers', () => {
     expect(await client.store('k', 1)).toMatchObject({ outcome: 'stored' })
   })
 
+  test('the next one, and reads wait for it', async () => {
+    const server = await startServer()
+    await clientOf(server).store('k', 1)
+    const client = clientOf(`127.0.0.1:${await unusedPort()},${addressOf(server)}`, { reconnect: RECONNECT })
+    const calls = [client.retrieve('k'), client.retrieveMany(['k'])]
+    const unavailable = nextEvent(client, 'unavailable').then(() => client.retrieve('k'))
+    expect(await Promise.all([...calls, unavailable])).toEqual([1, [1], 1])
+  })
+
+  test('none: reads fail once each has been tried, and from then on at once', async () => {
+    const addresses = [await unusedPort(), await unusedPort(), await unusedPort()].map(
+      (port) => `localhost:${port}`,
+    )
+    const client = clientOf(addresses.join(), { reconnect: RECONNECT, timeoutMs: FOREVER_MS })
+    expect(await client.lookup('k')).toMatchObject({
+      outcome: 'unavailable',
+      error: { code: 'CACHE_UNAVAILABLE', server: addresses[2] },
+    })
+    const again = client.lookup('k')
+    expect(client.counters()).toMatchObject({ pending: 0, unavailable: 2 })
+    expect(await again).toMatchObject({ error: { code: 'CACHE_UNAVAILABLE' } })
+  })
+
+  test('reads while the client is between two of them wait for the next', async () => {
+    const [one, two] = [
+      await startFakeServer({ onRequest: answerAll }),
+      await startFakeServer({ onRequest: answerAll }),
+    ]
+    const client = clientOf(`${one.address},${two.address}`, { reconnect: RECONNECT })
+    await client.connect()
+    const unavailable = nextEvent(client, 'unavailable')
+    await one.stop()
+    await unavailable
+    expect(await client.lookup('k')).toEqual({ outcome: 'miss' })
+  })
+
   test('the next one where the first accepts and says nothing', async () => {
     const silent = await startFakeServer({ greets: false })
     const server = await startServer()
