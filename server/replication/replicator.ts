@@ -387,6 +387,8 @@ export class Replicator implements Writes {
     this.acks.tick(monoMs)
     for (const { label } of members.expire(monoMs)) this.#effects.event('member forgotten', { member: label })
     this.forgetting.upkeep(budget)
+    // Reads renew, and nobody pumps where nobody writes.
+    this.#extensions.flush(this.#links.values())
     const hurry = this.forgetting.isNearBudget
     for (const link of this.#links.values()) {
       if (link.refusedUntilMs !== 0 && monoMs >= link.refusedUntilMs) this.#retry(link)

@@ -2,8 +2,11 @@
 
 import { describe, expect, test } from 'vitest'
 import { ProtocolError } from '../../../protocol/errors.ts'
-import { PeerOpcode } from '../../../protocol/messages.ts'
+import { Opcode, PeerOpcode, Status, Want } from '../../../protocol/messages.ts'
 import { RecordKind } from '../../../server/store/store.ts'
+import { addressOf } from '../../helpers/client.ts'
+import { eventually } from '../../helpers/eventually.ts'
+import { allLinked } from '../../helpers/linked-servers.ts'
 import {
   bootOf,
   bytesOf,
@@ -13,6 +16,7 @@ import {
   type Stranger,
   World,
 } from '../../helpers/replicas.ts'
+import { connect, startServer } from '../../helpers/server.ts'
 
 const LIFETIME_MS = 10_000
 
@@ -58,6 +62,18 @@ describe.each(STORES)('renewal (rule 11), %s store', (store) => {
     }
     expect(a.keyspace.peek({ bytes: Buffer.from('key'), at: 0, length: 3 })).not.toBe(0)
     expect(a.counters.extended).toBeGreaterThan(0)
+  })
+
+  test('reads alone are told of with the upkeep: where nobody writes, nobody pumps', () => {
+    const { world, a, b } = pair()
+    a.set('key', '1', LIFETIME_MS)
+    world.settle()
+    world.wallMs += LIFETIME_MS / 2
+    expect(b.get('key')).toBe('1')
+    b.tick()
+    expect(b.outbox.filter(({ bytes }) => bytes[5] === PeerOpcode.Extend)).toHaveLength(1)
+    b.deliver()
+    expect(held(a, 'key').expiresAtMs).toBe(b.replica.wallMs + LIFETIME_MS)
   })
 
   test('a read is no write: no new version, no place in the change log', () => {
@@ -163,4 +179,26 @@ describe.each(STORES)('renewal (rule 11), %s store', (store) => {
     expect(() => extend(b, 'key', seen, 2 ** 48)).toThrow(ProtocolError)
     expect(held(node, 'key').expiresAtMs).toBe(seen.expiresAtMs + 500)
   })
+})
+
+test('between real servers, a key that is read on one of them lives on at the other, though nobody writes', async () => {
+  const one = await startServer({ nodeId: 'a', network: 'local' })
+  const two = await startServer({
+    nodeId: 'b',
+    network: 'local',
+    renewOnHit: true,
+    peers: [addressOf(one)],
+  })
+  await allLinked([one, two])
+  const [watching, reading] = [await connect(one), await connect(two)]
+  await watching.ask(Opcode.Set, 1, 'key', 0, 'v', LIFETIME_MS)
+  await eventually(async () => (await reading.ask(Opcode.Get, 2, 'key'))[0]).toBe(Status.Ok)
+  // The first one does not renew what it is asked for: what is left can only become less, but for the other's reads.
+  let leftMs = Number.POSITIVE_INFINITY
+  await eventually(async () => {
+    await reading.ask(Opcode.Get, 3, 'key')
+    const beforeMs = leftMs
+    leftMs = Number((await watching.ask(Opcode.Get, 4, 'key', Want.Meta))[5] ?? Number.NaN)
+    return leftMs > beforeMs
+  }).toBe(true)
 })
