@@ -392,6 +392,8 @@ export class Replicator implements Writes {
     const hurry = this.forgetting.isNearBudget
     for (const link of this.#links.values()) {
       if (link.refusedUntilMs !== 0 && monoMs >= link.refusedUntilMs) this.#retry(link)
+      // What was refused, or is far behind records of others, was written long ago: nobody pumps for it.
+      this.#stream.pump(link)
       if (this.#pings.isDue(link, hurry)) this.#pings.ping(link)
     }
     this.#rounds.tick()

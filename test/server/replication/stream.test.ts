@@ -338,6 +338,20 @@ describe.each(STORES)('%s store', (store) => {
       expect(node.events.map(([name]) => name)).toContain('refused by peer')
     })
 
+    test('what it refused comes again by itself, though nothing is written any more', () => {
+      const world = new World()
+      const node = world.add('a', { store })
+      const b = started(node, 'b')
+      node.set('one', '1')
+      node.replicator.pump()
+      node.deliver()
+      b.heard.length = 0
+      b.say(PeerOpcode.Refused, 'skew', 'you are ahead')
+      world.monoMs += RETRY_MS
+      node.tick()
+      expect(batches(b)).toEqual([{ from: 0, to: 1, keys: ['one'] }])
+    })
+
     test('the one event, however often it says so', () => {
       const node = new World().add('a', { store })
       const b = started(node, 'b')
