@@ -47,7 +47,7 @@ export class SocketTransport implements Transport {
   constructor(socket: Socket, reading?: Reading) {
     this.socket = socket
     this.#reading = reading
-    this.remote = `${socket.remoteAddress ?? '?'}:${socket.remotePort ?? '?'}`
+    this.remote = remoteOf(socket)
     socket.setNoDelay(true)
   }
 
@@ -110,6 +110,18 @@ export class SocketTransport implements Transport {
   protected reset(): void {
     this.socket.resetAndDestroy()
   }
+}
+
+/**
+ * Address and port of the other end. A socket that listens on all addresses has those of IPv4 as `::ffff:` and the
+ * address; here they are as everybody else writes them, and as certificates name them.
+ */
+export function remoteOf({
+  remoteAddress,
+  remotePort,
+}: Pick<Socket, 'remoteAddress' | 'remotePort'>): string {
+  const address = remoteAddress?.replace(/^::ffff:(?=\d+\.\d+\.\d+\.\d+$)/i, '')
+  return `${address ?? '?'}:${remotePort ?? '?'}`
 }
 
 /** Bytes that wait until a TLS socket has sent what it was given before. */

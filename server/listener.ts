@@ -12,7 +12,12 @@
 import { createServer, type Server as NetServer, type Socket } from 'node:net'
 import { createServer as createTlsServer, type TLSSocket, type Server as TlsServer } from 'node:tls'
 import type { ReadBuffer } from '../protocol/read-buffer.ts'
-import { acceptedTransport, type SocketTransport, TlsTransport } from '../protocol/socket-transport.ts'
+import {
+  acceptedTransport,
+  remoteOf,
+  type SocketTransport,
+  TlsTransport,
+} from '../protocol/socket-transport.ts'
 import { explainedTls } from '../protocol/tls-errors.ts'
 import type { Certificate } from './access.ts'
 import { Admission, type Visit } from './admission.ts'
@@ -186,10 +191,6 @@ export class Listener {
       'client certificate ignored',
     )
   }
-}
-
-function remoteOf({ remoteAddress, remotePort }: Socket): string {
-  return `${remoteAddress ?? '?'}:${remotePort ?? '?'}`
 }
 
 function endsOf(socket: Socket): string {

@@ -9,6 +9,7 @@ import {
   acceptedTransport,
   type DialEvents,
   dialSocket,
+  remoteOf,
   SocketTransport,
   TlsTransport,
 } from '../../protocol/socket-transport.ts'
@@ -263,6 +264,17 @@ test.each(['socket', 'buffered socket'] as const)(
     expect(two.receivedBytes).toBeLessThan(kernelBytes)
   },
 )
+
+test.each([
+  ['10.0.0.9', '10.0.0.9:5'],
+  ['::ffff:10.0.0.9', '10.0.0.9:5'],
+  ['::FFFF:10.0.0.9', '10.0.0.9:5'],
+  ['fe80::ffff:1', 'fe80::ffff:1:5'],
+  ['::ffff:0:1', '::ffff:0:1:5'],
+  [undefined, '?:5'],
+])('the other end at %s is called %s', (remoteAddress, remote) => {
+  expect(remoteOf({ remoteAddress, remotePort: 5 })).toBe(remote)
+})
 
 describe('in memory', () => {
   test('delivery is never synchronous', async () => {

@@ -1,5 +1,17 @@
+import { createServer } from 'node:net'
 import { describe, expect, test } from 'vitest'
+import { remoteOf } from '../../protocol/socket-transport.ts'
 import { addressOf, announcedAddress, dialableAddress } from '../../server/peer-address.ts'
+import { eventually } from '../helpers/eventually.ts'
+import { allLinked } from '../helpers/linked-servers.ts'
+import { startServer } from '../helpers/server.ts'
+
+/** Why nobody can listen on all addresses of both families here; undefined if one can. */
+const reason = await new Promise<string | undefined>((resolve) => {
+  const net = createServer()
+  net.once('error', ({ message }) => resolve(message))
+  net.listen(0, '::', () => net.close(() => resolve(undefined)))
+})
 
 describe('what a server says of itself', () => {
   test.each([
@@ -35,11 +47,38 @@ describe('how an announced address is dialed', () => {
       '10.0.0.9:1',
     ],
     ['all addresses over IPv6', '*:1', undefined, 'fe80::1:50000', '[fe80::1]:1'],
+    [
+      'all addresses of both families, reached over IPv4: as IPv4 writes it',
+      '*:1',
+      undefined,
+      remoteOf({ remoteAddress: '::ffff:10.0.0.9', remotePort: 50_000 }),
+      '10.0.0.9:1',
+    ],
     ['all addresses without a port: not at all', '*:x', undefined, '10.0.0.9:50000', undefined],
   ])('%s', (_, announced, dialed, remote, as) => {
     expect(dialableAddress(announced, dialed, remote)).toBe(as)
   })
 })
+
+if (reason !== undefined) console.log(`skipped: servers that listen on ::; ${reason}`)
+
+test.skipIf(reason !== undefined)(
+  'servers that listen on :: know each other by addresses of IPv4',
+  async () => {
+    const one = await startServer({ nodeId: 'a', host: '::', network: 'local', insecure: true })
+    const listed = `127.0.0.1:${one.address?.port}`
+    const two = await startServer({
+      nodeId: 'b',
+      host: '::',
+      network: 'local',
+      insecure: true,
+      peers: [listed],
+    })
+    await allLinked([one, two])
+    await eventually(() => two.peers()[0]?.address).toBe(listed)
+    await eventually(() => one.peers()[0]?.address).toBe(`127.0.0.1:${two.address?.port}`)
+  },
+)
 
 describe('an address taken apart', () => {
   test.each([
