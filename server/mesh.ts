@@ -10,6 +10,7 @@
 import { performance } from 'node:perf_hooks'
 import type { Transport } from '../protocol/transport.ts'
 import type { Certificate, PeerProofs } from './access.ts'
+import { AddressBook } from './address-book.ts'
 import type { ClusterSecret } from './cluster-secret.ts'
 import type { Logger } from './options.ts'
 import { addressOf, announcedAddress, dialableAddress } from './peer-address.ts'
@@ -61,11 +62,7 @@ export class Mesh {
   readonly #wires = new Map<LinkState, Wires>()
   readonly #connections = new Set<PeerConnection>()
   readonly #dialers = new Map<string, PeerDialer>()
-  /** By address: the label of whoever answered there. */
-  readonly #labels = new Map<string, string>()
-  /** Addresses that lead to this server itself. */
-  readonly #own = new Set<string>()
-  readonly #listed = new Set<string>()
+  readonly #addresses: AddressBook
   #timer: NodeJS.Timeout | undefined
   #pumpAgain: NodeJS.Immediate | undefined
   #workAgain: NodeJS.Immediate | undefined
@@ -87,6 +84,7 @@ export class Mesh {
       onMembers: (members) => this.#dialMembers(members),
       event: (name, facts) => this.log.event(name, facts),
     })
+    this.#addresses = new AddressBook(this.replicator.replica.members)
   }
 
   /** Begins to dial and to keep time. `own`: where this server listens. */
@@ -102,7 +100,7 @@ export class Mesh {
   /** An address where there may be a server. `isListed`: it counts as a member before it was ever reached. */
   find(address: string, isListed = false): void {
     if (this.#isClosed) return
-    if (this.#own.has(address)) {
+    if (this.#addresses.isOwn(address)) {
       this.replicator.replica.members.drop(address)
       return
     }
@@ -110,13 +108,13 @@ export class Mesh {
       this.#dropOwn(address)
       return
     }
-    const label = this.#labels.get(address)
+    const label = this.#addresses.answeredAt(address)
     // Somebody who has not reached it yet names it as a member of its own.
     if (label !== undefined) this.replicator.reached(address, label)
     // Multicast, and members, may name any number of addresses.
     if (!isListed && !this.#dialers.has(address) && this.#dialers.size >= DIALERS_MAX) return
     if (isListed) {
-      this.#listed.add(address)
+      this.#addresses.list(address)
       this.replicator.expect(address)
     }
     this.#dialer(address).start()
@@ -163,7 +161,7 @@ export class Mesh {
     if (!this.replicator.remove(label)) return false
     for (const [link, wires] of this.#wires)
       if (link.member.label === label) wires.stream.bye('removed', `${label} was removed from the cluster`)
-    for (const [address, known] of this.#labels) if (known === label) this.#stopDialing(address)
+    for (const address of this.#addresses.addressesOf(label)) this.#stopDialing(address)
     this.#stopDialing(label)
     return true
   }
@@ -308,7 +306,8 @@ export class Mesh {
     const { link, dialed } = connection
     const { replica } = this.replicator
     const wires = link === undefined ? undefined : this.#wires.get(link)
-    const label = link?.member.label ?? connection.hello?.label ?? connection.remote
+    const name = dialed === undefined ? connection.remote : this.#addresses.nameOf(dialed)
+    const label = link?.member.label ?? connection.hello?.label ?? name
     const answeredBy = connection.refusedBy?.label
     if (dialed !== undefined && answeredBy !== undefined && replica.members.get(answeredBy) !== undefined)
       this.#learn(dialed, answeredBy)
@@ -318,7 +317,7 @@ export class Mesh {
     else if (connection.unproven !== undefined)
       this.log.refused(label, connection.remote, 'secret', connection.unproven)
     else if (dialed !== undefined && connection.isUnanswered && !this.#isClosed)
-      this.log.unanswered(this.#labels.get(dialed) ?? dialed, dialed, connection.why)
+      this.log.unanswered(name, dialed, connection.why)
     if (link !== undefined && wires !== undefined) {
       this.#at()
       if (wires.stream === connection) {
@@ -334,7 +333,7 @@ export class Mesh {
       }
       if (connection.channel === Channel.Bulk) wires.bulkDueMs = performance.now() + BULK_RETRY_MS
     }
-    if (dialed !== undefined && connection.channel === Channel.Stream && !this.#own.has(dialed))
+    if (dialed !== undefined && connection.channel === Channel.Stream && !this.#addresses.isOwn(dialed))
       this.#dialers.get(dialed)?.again(connection.isRefused ? REFUSED_RETRY_MS : 0)
   }
 
@@ -345,7 +344,7 @@ export class Mesh {
     const made: PeerDialer = new PeerDialer(host, port, this.#setup.dial, {
       isWanted: () => this.#isWanted(address),
       onTransport: (transport) => this.#dialedConnection(transport, Channel.Stream, address),
-      onFailure: (error) => this.log.failed(this.#labels.get(address) ?? address, address, error.message),
+      onFailure: (error) => this.log.failed(this.#addresses.nameOf(address), address, error.message),
       random: this.#setup.random,
     })
     this.#dialers.set(address, made)
@@ -358,22 +357,13 @@ export class Mesh {
 
   /** Not while a link to whoever answers there is up. An address that counts as a member is dialed to learn whose it is. */
   #isWanted(address: string): boolean {
-    const label = this.#labels.get(address) ?? this.#labelAt(address)
+    const label = this.#addresses.labelAt(address)
     return label === undefined || this.replicator.link(label) === undefined
-  }
-
-  /** Who says to listen there. It may be wrong (behind a tunnel, everybody is at the same loopback address). */
-  #labelAt(address: string): string | undefined {
-    const { members } = this.replicator.replica
-    if (this.#listed.has(address) || members.get(address) !== undefined) return undefined
-    for (const member of members)
-      if (member.address === address && member.boot !== undefined) return member.label
-    return undefined
   }
 
   /** Whose address that is: else it would be dialed for ever, and count as one more member that knows nothing. */
   #learn(address: string, label: string): void {
-    this.#labels.set(address, label)
+    this.#addresses.learn(address, label)
     this.replicator.reached(address, label)
   }
 
@@ -384,11 +374,11 @@ export class Mesh {
   #stopDialing(address: string): void {
     this.#dialers.get(address)?.close()
     this.#dialers.delete(address)
-    this.#listed.delete(address)
+    this.#addresses.unlist(address)
   }
 
   #dropOwn(address: string): void {
-    this.#own.add(address)
+    this.#addresses.own(address)
     this.#stopDialing(address)
     this.replicator.replica.members.drop(address)
     this.#setup.logger.info({ address }, 'own address skipped')

@@ -169,6 +169,18 @@ describe('servers that do not belong together', () => {
     expect(two.server.stats().peers[0]).toMatchObject({ state: 'never', refusals: expect.any(Number) })
   })
 
+  test('are told of under the name that they are listed by', async () => {
+    const one = await told({ nodeId: 'a', ...secret() })
+    const listed = `localhost:${one.server.address?.port}`
+    const clusterSecretFile = secretFileOf(OTHER_SECRET)
+    const two = await told({ nodeId: 'b', clusterSecretFile, peers: [listed] })
+    await eventually(() => two.server.peers()).toMatchObject([
+      { nodeId: listed, state: 'never', lastError: 'authentication failed' },
+    ])
+    expect(two.server.peers()[0]?.refusals).toBeGreaterThan(0)
+    expect(two.said('refused by peer')).toMatchObject([{ peer: listed, remote: addressOf(one.server) }])
+  })
+
   test('one that is refused again and again is logged once, and counted each time', async () => {
     const { server, said } = await told({ clusterSecretFile: secretFileOf() })
     for (let times = 1; times <= 10; times++)
@@ -208,6 +220,11 @@ describe('another secret in the file', () => {
       if (index !== first) continue
       await eventually(() => servers.map((server) => server.stats().replication.links)).toEqual([0, 0])
       await eventually(() => pair[1].said('refused by peer')).not.toEqual([])
+      // Whoever dialed at first, and whoever dials now where the other said to listen.
+      for (const server of servers)
+        await eventually(() => server.peers()).toMatchObject([
+          { state: 'lost', lastError: expect.stringMatching(/authentication failed|proof is wrong/) },
+        ])
     }
     await allLinked(servers)
     await expectReplicated(pair[0].server, pair[1].server, 'under the new one')
