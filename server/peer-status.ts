@@ -5,12 +5,15 @@ import type { PeerHistory } from './peer-log.ts'
 import { Knowledge } from './replication/knowledge.ts'
 import type { LinkState } from './replication/link-state.ts'
 import type { Member } from './replication/members.ts'
+import { firstOwnHlc } from './replication/own-records.ts'
 import type { Replica } from './replication/replica.ts'
 import type { Replicator } from './replication/replicator.ts'
 import { emptyHead, NO_SLOT } from './store/store.ts'
 
 /** Records looked at to count what is unstable: some 10 ms. */
 const UNSTABLE_LOOKED_AT_MAX = 100_000
+/** And, for each peer, to find the oldest write that it has not acknowledged: some 2 ms. */
+const LAG_LOOKED_AT_MAX = 20_000
 
 export interface PeerStatus {
   /** Where it listens; null if it never said so. */
@@ -79,23 +82,14 @@ function statusOf(
   link: LinkState | undefined,
   history: PeerHistory,
 ): PeerStatus {
-  const { store, wallMs, monoMs } = replicator.replica
-  const { tailSeq } = store
+  const { tailSeq } = replicator.replica.store
   const isCaughtUp = link?.isCaughtUp(tailSeq) ?? false
-  const oldest = link?.inFlight[0]
-  const lagMs = isCaughtUp
-    ? 0
-    : oldest !== undefined
-      ? Math.round(monoMs - oldest.sentMs)
-      : member.ackedHlc > 0
-        ? Math.max(0, Math.round(wallMs - wallOfHlc(member.ackedHlc)))
-        : null
   return {
     address: member.address ?? null,
     region: member.region === '' ? null : member.region,
     nodeId: member.label,
     state: stateOf(member, link),
-    lagMs,
+    lagMs: isCaughtUp ? 0 : lagOf(replicator.replica, member, link),
     lagRecords: isCaughtUp ? 0 : Math.max(0, tailSeq - member.acked),
     ackedSeq: isCaughtUp ? tailSeq : member.acked,
     tailSeq,
@@ -109,8 +103,17 @@ function statusOf(
   }
 }
 
+/** Unknown while it has not said, or shown, what it has; and where too much was written by others since. */
+function lagOf(replica: Replica, member: Member, link: LinkState | undefined): number | null {
+  const isKnown = link === undefined ? member.boot !== undefined : link.isStarted || member.acked > 0
+  if (!isKnown) return null
+  const hlc = firstOwnHlc(replica, link?.ackedUpTo ?? member.acked, LAG_LOOKED_AT_MAX)
+  if (hlc === undefined) return null
+  return hlc === 0 ? 0 : Math.max(0, Math.round(replica.wallMs - wallOfHlc(hlc)))
+}
+
 function stateOf(member: Member, link: LinkState | undefined): PeerStatus['state'] {
-  if (link !== undefined) return link.refusedUntilMs === 0 ? 'connected' : 'refused'
+  if (link !== undefined) return link.refusedUntilMs === 0 && !link.isRefusing ? 'connected' : 'refused'
   return member.boot === undefined ? 'never' : 'lost'
 }
 

@@ -40,6 +40,8 @@ export class LinkState {
   /** Until then nothing but PING is sent: the other end refused what came. Monotonic ms; 0 = not refused. */
   refusedUntilMs = 0
   refusedReason = ''
+  /** This end refused what came last. */
+  isRefusing = false
   /** Watermark that was last sent. */
   sentWatermark = 0
   pingDueMs = 0
@@ -61,6 +63,11 @@ export class LinkState {
   /** Whether the other end has acknowledged everything up to the tail: nothing on its way, nothing to look through. */
   isCaughtUp(tailSeq: number): boolean {
     return this.isStarted && this.inFlight.length === 0 && this.scannedSeq === tailSeq
+  }
+
+  /** Nothing of this server's own, up to here, is not acknowledged: where to look for the oldest that is not. */
+  get ackedUpTo(): number {
+    return Math.max(this.member.acked, this.inFlight[0]?.fromSeq ?? (this.isStarted ? this.scannedSeq : 0))
   }
 
   /** Whether the stream is about to bring what there is: a round would only bring it a second time. */

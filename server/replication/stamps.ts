@@ -36,6 +36,7 @@ export class Stamps {
       this.#refuse(link, highest)
       return false
     }
+    link.isRefusing = false
     this.#replica.clock.receive(hlc)
     this.raiseWatermark(watermark)
     return true
@@ -76,6 +77,7 @@ export class Stamps {
     const { wallMs, label, options, counters } = this.#replica
     const aheadMs = Math.round((hlc - hlcOfWall(wallMs)) / HLC_TICKS_PER_MS)
     counters.refusedForSkew++
+    link.isRefusing = true
     const reason = `${link.member.label} is ${aheadMs} ms ahead of the clock of ${label}, which takes at most ${options.skewMsMax}`
     this.#onSkew(link, aheadMs, reason)
     this.#writer.at = 0

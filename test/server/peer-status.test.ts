@@ -1,8 +1,9 @@
 // What PEERS, LAG and STATS tell of another server, in each state that it may be in.
 
 import { describe, expect, test } from 'vitest'
-import { wallOfHlc } from '../../server/clock.ts'
+import { hlcOfWall, wallOfHlc } from '../../server/clock.ts'
 import { type PeerStatus, peerStatuses, replicationStats, unstableRecords } from '../../server/peer-status.ts'
+import { RecordKind } from '../../server/store/store.ts'
 import { type Node, World } from '../helpers/replicas.ts'
 
 const HISTORY = { reconnects: 2, lastError: 'not a byte', refusals: 3 }
@@ -57,18 +58,66 @@ describe('the state of a peer', () => {
     expect(statusOf(a, 'b').sentBytes).toBe(statusOf(b, 'a').receivedBytes)
   })
 
-  test('connected and behind: the age of the oldest batch that was not acknowledged', () => {
-    const node = new World().add('a')
+  test('connected and behind: the age of the oldest write that was not acknowledged', () => {
+    const world = new World()
+    const node = world.add('a')
     const b = node.meet('b')
     b.rewind(0)
-    for (let i = 0; i < 3; i++) node.set(`k${i}`, '1')
-    node.replicator.pump()
-    node.replica.monoMs += 250
-    const [status] = peerStatuses(node.replicator, () => HISTORY)
-    expect(status).toMatchObject({ lagMs: 250, lagRecords: 3, ackedSeq: 0, tailSeq: 3 })
+    for (let i = 0; i < 3; i++) {
+      node.set(`k${i}`, '1')
+      node.replicator.pump()
+      world.wallMs += 100
+    }
+    expect(statusOf(node, 'b')).toMatchObject({ lagMs: 300, lagRecords: 3, ackedSeq: 0, tailSeq: 3 })
+    b.ack(1)
+    expect(statusOf(node, 'b')).toMatchObject({ lagMs: 200, lagRecords: 2, ackedSeq: 1, tailSeq: 3 })
+    b.ack(3)
+    expect(statusOf(node, 'b')).toMatchObject({ lagMs: 0, lagRecords: 0, ackedSeq: 3, tailSeq: 3 })
   })
 
-  test('lost: the age of what it last acknowledged', () => {
+  test('a write that was not sent yet is as old as it is, however long nothing was written before', () => {
+    const world = new World()
+    const node = world.add('a')
+    const b = node.meet('b')
+    b.rewind(0)
+    node.set('key', '1')
+    node.replicator.pump()
+    b.ack(1)
+    world.wallMs += 3_600_000
+    node.set('key', '2')
+    world.wallMs += 5
+    expect(statusOf(node, 'b')).toMatchObject({ state: 'connected', lagMs: 5, lagRecords: 1 })
+  })
+
+  test('what others wrote is not waited for, and looked through in bounded work', () => {
+    const node = new World().add('a', { entriesMax: 30_000, bytesMax: 1 << 26 })
+    const [b, c] = [node.meet('b'), node.meet('c')]
+    b.rewind(0)
+    node.replicator.linkDown(node.linkTo('b'))
+    const theirs = (from: number, to: number) => {
+      const keys = Array.from({ length: to - from }, (_, i) => `${from + i}`)
+      c.batch(
+        from,
+        to,
+        keys.map((key) => [RecordKind.Value, key, c.hlc(-1), 'x'] as const),
+      )
+    }
+    theirs(0, 10)
+    expect(statusOf(node, 'b')).toMatchObject({ state: 'lost', lagMs: 0, lagRecords: 10 })
+    theirs(10, 25_000)
+    expect(statusOf(node, 'b')).toMatchObject({ state: 'lost', lagMs: null, lagRecords: 25_000 })
+  })
+
+  test('unknown as long as it has not said what it has', () => {
+    const node = new World().add('a')
+    const b = node.meet('b')
+    node.set('key', '1')
+    expect(statusOf(node, 'b')).toMatchObject({ state: 'connected', lagMs: null, lagRecords: 1 })
+    b.rewind(0)
+    expect(statusOf(node, 'b').lagMs).toBe(0)
+  })
+
+  test('lost: the age of the first write that it did not get', () => {
     const world = new World()
     const node = world.add('a')
     const b = node.meet('b')
@@ -78,8 +127,10 @@ describe('the state of a peer', () => {
     b.ack(1)
     node.replicator.linkDown(node.linkTo('b'))
     world.wallMs += 4000
+    expect(statusOf(node, 'b')).toMatchObject({ state: 'lost', lagMs: 0, lagRecords: 0, skewMs: null })
     node.set('more', '1')
-    expect(statusOf(node, 'b')).toMatchObject({ state: 'lost', lagMs: 4000, lagRecords: 1, skewMs: null })
+    world.wallMs += 1500
+    expect(statusOf(node, 'b')).toMatchObject({ state: 'lost', lagMs: 1500, lagRecords: 1, skewMs: null })
   })
 
   test('refused, and its clock', () => {
@@ -89,6 +140,27 @@ describe('the state of a peer', () => {
     b.rewind(0)
     b.say(38, 'skew', 'you are ahead')
     expect(statusOf(node, 'b')).toMatchObject({ state: 'refused', skewMs: -6000 })
+  })
+
+  test('refusing what it sends, until a message passes', () => {
+    const node = new World().add('a')
+    const b = node.meet('b')
+    b.rewind(0)
+    b.ping([], b.hlc(6000))
+    expect(statusOf(node, 'b').state).toBe('refused')
+    // Nothing was stamped for it: it says neither yes nor no.
+    b.rewind(0)
+    expect(statusOf(node, 'b').state).toBe('refused')
+    b.ping()
+    expect(statusOf(node, 'b').state).toBe('connected')
+  })
+
+  test('refusing it from its HELLO on', () => {
+    const node = new World().add('a')
+    const b = node.meet('b', { hlc: hlcOfWall(node.replica.wallMs + 6000) })
+    expect(statusOf(node, 'b').state).toBe('refused')
+    b.ping()
+    expect(statusOf(node, 'b').state).toBe('connected')
   })
 })
 
