@@ -1,10 +1,9 @@
 // One accepted connection: chunk -> frames -> handler -> replies.
 //
 // Between a transport and the handlers. It knows opcodes only as numbers and values not at all. It stops dispatching
-// when the other end does not read (at the output mark) and goes on when that has drained; it closes after an error
-// that leaves no way back, having said why. Everything synchronous; timers belong to the server, which calls `check`.
-// What the other end may is a rank, compared with what each opcode requires; until it has authenticated, where it must,
-// that is less than nothing, and frames, output and time are short.
+// while the other end does not read (at the output mark); it closes after an error that leaves no way back, having said
+// why. Everything synchronous; timers belong to the server, which calls `check`. What the other end may is a rank; until
+// it has authenticated, where it must, that is less than nothing, and frames, output and time are short.
 //
 //   open ──(error, QUIT)──────────────────────> ending ──> closed
 //     ├──(QUIT, replies are held back)──> leaving ──^         ^
@@ -93,7 +92,7 @@ export class Session implements TransportEvents, Requester {
   /** What is said now is the last. */
   #isLast = false
   /** Set while something is wrong with it; reported when it closes. */
-  #why = 'closed by the client'
+  #why: string | undefined
   #frameSeen = false
   readonly #firstBytes = new FirstBytes()
   #paused = false
@@ -174,12 +173,13 @@ export class Session implements TransportEvents, Requester {
 
   onClose(error: Error | undefined): void {
     if (this.#state === 'closed') return
-    if (error !== undefined) this.#why = error.message
     this.#state = 'closed'
     this.#arrival.place?.leave()
-    this.#peer?.closed(this.#why)
+    const unsaid = this.isPeer ? 'the connection was closed' : 'closed by the client'
+    const why = error?.message ?? this.#why ?? unsaid
+    this.#peer?.closed(why)
     this.#holdings.release()
-    this.#host.onClosed(this, this.#why)
+    this.#host.onClosed(this, why)
   }
 
   get principal(): Principal | undefined {
@@ -203,7 +203,7 @@ export class Session implements TransportEvents, Requester {
     if (this.#state !== 'open' && this.#state !== 'leaving') return
     this.transport.write(Buffer.from(frame))
     this.#stall.handed(frame.length)
-    if (this.#state === 'leaving' && this.#deferred === 0) this.end(this.#why)
+    if (this.#state === 'leaving' && this.#deferred === 0) this.end('quit')
     else this.#account()
   }
 

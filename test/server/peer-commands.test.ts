@@ -1,13 +1,16 @@
 // PEERS, LAG and FORGET_PEER over the wire, and what STATS tells of replication.
 
 import { describe, expect, test } from 'vitest'
-import { Opcode, Status } from '../../protocol/messages.ts'
-import { HybridClock } from '../../server/clock.ts'
+import { Opcode, PeerOpcode, Status } from '../../protocol/messages.ts'
+import { Writer } from '../../protocol/writer.ts'
+import { HybridClock, hlcOfWall } from '../../server/clock.ts'
 import { unstableRecords } from '../../server/peer-status.ts'
 import { replicationDefaults } from '../../server/replication/defaults.ts'
+import { Channel, type PeerHello, writeHello } from '../../server/replication/peer-messages.ts'
 import { Replicator } from '../../server/replication/replicator.ts'
 import { HeapStore } from '../../server/store/heap-store.ts'
 import { emptyHead, RecordKind } from '../../server/store/store.ts'
+import { listener } from '../helpers/authenticating.ts'
 import { addressOf } from '../helpers/client.ts'
 import { eventually } from '../helpers/eventually.ts'
 import { decoded, frame } from '../helpers/frames.ts'
@@ -94,6 +97,36 @@ test('a peer that is gone falls behind, and what it does not have is unstable', 
     [expect.objectContaining({ nodeId: 'b', state: 'lost', lagRecords: 3, ackedSeq: 0, tailSeq: 3 })],
   ])
   expect(server.stats().replication.unstable).toBe(3)
+})
+
+test('of a peer that is gone without a word, the log says that, and calls it no client', async () => {
+  const { logger, said } = listener()
+  const server = await startServer({ logger })
+  const peer = await connect(server, 'memory')
+  const wallMs = Date.now()
+  const hello: PeerHello = {
+    versionMin: 1,
+    versionMax: 1,
+    capabilities: 0,
+    cluster: 'default',
+    label: 'b',
+    region: '',
+    boot: '00000000000000bb',
+    channel: Channel.Stream,
+    wallMs,
+    hlc: hlcOfWall(wallMs),
+    watermark: 0,
+    address: undefined,
+    usedBytes: 0,
+    news: [],
+    removed: [],
+  }
+  const writer = new Writer(1024)
+  writeHello(writer, hello)
+  peer.send(writer.bytes.subarray(0, writer.at))
+  expect((await peer.reply())[0]).toBe(PeerOpcode.Hello)
+  peer.transport.end()
+  await eventually(() => said('peer lost')).toMatchObject([{ peer: 'b', why: 'the connection was closed' }])
 })
 
 describe('FORGET_PEER', () => {
