@@ -17,7 +17,7 @@ import { addressOf, announcedAddress, dialableAddress } from './peer-address.ts'
 import { PeerConnection, type PeerConnectionEvents } from './peer-connection.ts'
 import { type DialPeer, PeerDialer } from './peer-dialer.ts'
 import { PeerLog } from './peer-log.ts'
-import { type PeerStatus, peerStatuses } from './peer-status.ts'
+import { type PeerStatus, peerStatuses, unlinked } from './peer-status.ts'
 import type { LinkState } from './replication/link-state.ts'
 import type { Member } from './replication/members.ts'
 import { Channel, type PeerHello } from './replication/peer-messages.ts'
@@ -428,9 +428,6 @@ export class Mesh {
   /** Whoever is linked with nobody has other worries. */
   #warnOfMissingLinks(): void {
     if (this.#wires.size === 0) return
-    const labels: string[] = []
-    for (const { label, boot } of this.replicator.replica.members)
-      if (boot !== undefined && this.replicator.link(label) === undefined) labels.push(label)
-    this.log.missing(labels, performance.now())
+    this.log.missing(unlinked(this.replicator), performance.now())
   }
 }

@@ -76,6 +76,14 @@ export function peerStatuses(
   )
 }
 
+/** Members that were linked with this server or with another one, and are not with this one now. */
+export function unlinked(replicator: Replicator): string[] {
+  const labels: string[] = []
+  for (const { label, boot, heardBoot } of replicator.replica.members)
+    if ((boot ?? heardBoot) !== undefined && replicator.link(label) === undefined) labels.push(label)
+  return labels
+}
+
 function statusOf(
   replicator: Replicator,
   member: Member,

@@ -2,9 +2,15 @@
 
 import { describe, expect, test } from 'vitest'
 import { hlcOfWall, wallOfHlc } from '../../server/clock.ts'
-import { type PeerStatus, peerStatuses, replicationStats, unstableRecords } from '../../server/peer-status.ts'
+import {
+  type PeerStatus,
+  peerStatuses,
+  replicationStats,
+  unlinked,
+  unstableRecords,
+} from '../../server/peer-status.ts'
 import { RecordKind } from '../../server/store/store.ts'
-import { type Node, World } from '../helpers/replicas.ts'
+import { bootOf, type Node, World } from '../helpers/replicas.ts'
 
 const HISTORY = { reconnects: 2, lastError: 'not a byte', refusals: 3 }
 
@@ -162,6 +168,17 @@ describe('the state of a peer', () => {
     b.ping()
     expect(statusOf(node, 'b').state).toBe('connected')
   })
+})
+
+test('without a link: who was lost, and who is linked with others and never was with this one', () => {
+  const node = new World().add('a')
+  node.replicator.expect('listed:1')
+  const heardOf = (label: string, boot?: string) => ({ label, address: `${label}:1`, boot, unseenMs: 0 })
+  node.meet('b', { news: [heardOf('c', bootOf('c')), heardOf('nobody reached it')] })
+  node.meet('d')
+  expect(unlinked(node.replicator)).toEqual(['c'])
+  node.replicator.linkDown(node.linkTo('d'))
+  expect(unlinked(node.replicator)).toEqual(['c', 'd'])
 })
 
 describe('replication as a whole', () => {
