@@ -40,6 +40,8 @@ const DIALERS_MAX = 256
 /** The connections of a link. */
 interface Wires {
   stream: PeerConnection
+  /** Something came since its HELLO, which may have waited here long after its sender has gone. */
+  isHeard: boolean
   bulk: PeerConnection | undefined
   /** When a bulk connection that is not there is dialed again; monotonic ms. */
   bulkDueMs: number
@@ -187,6 +189,7 @@ export class Mesh {
       const { link } = connection
       if (link === undefined) return
       this.#at()
+      this.#heard(connection, link)
       this.replicator.receive(link, bytes, at, end)
       this.#dialerOf(connection)?.answered()
       this.#work()
@@ -231,16 +234,22 @@ export class Mesh {
     if (!connection.isDialed) connection.sendHello(replicator.hello(Channel.Stream))
     replicator.linkUp(hello, connection.dialed, (made) => {
       connection.link = made
-      this.#wires.set(made, { stream: connection, bulk: undefined, bulkDueMs: 0 })
+      this.#wires.set(made, { stream: connection, isHeard: false, bulk: undefined, bulkDueMs: 0 })
     })
     if (wires !== undefined && former !== undefined) {
       this.#wires.delete(former)
       wires.bulk?.bye('duplicate', 'another link has taken its place')
       wires.stream.bye('duplicate', 'another link has taken its place')
-      this.log.superseded(hello.label)
+      if (wires.isHeard) this.log.superseded(hello.label)
     }
-    this.log.connected(hello.label, connection.remote, hello.region)
     this.#dialMissingBulks()
+  }
+
+  #heard(connection: PeerConnection, link: LinkState): void {
+    const wires = this.#wires.get(link)
+    if (wires === undefined || wires.isHeard || wires.stream !== connection) return
+    wires.isHeard = true
+    this.log.connected(link.member.label, connection.remote, link.member.region)
   }
 
   /** Whether a stream with this server was dialed by the lower of the two boots. */
@@ -324,8 +333,9 @@ export class Mesh {
         this.#wires.delete(link)
         this.replicator.linkDown(link)
         wires.bulk?.end()
-        if (connection.refusedBy?.code === 'duplicate') this.log.superseded(label)
-        else if (!this.#isClosed) this.log.lost(label, connection.remote, connection.why)
+        if (connection.refusedBy?.code === 'duplicate') {
+          if (wires.isHeard) this.log.superseded(label)
+        } else if (!this.#isClosed) this.log.lost(label, connection.remote, connection.why, wires.isHeard)
         if (link.member.address !== undefined) this.#dialer(link.member.address).again()
       } else if (wires.bulk === connection) {
         wires.bulk = undefined

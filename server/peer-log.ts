@@ -52,9 +52,12 @@ export class PeerLog {
     this.of(label).reconnects--
   }
 
-  lost(label: string, remote: string, why: string): void {
+  /** `wasHeard`: it was told of as connected; others may come and go in numbers. */
+  lost(label: string, remote: string, why: string, wasHeard = true): void {
     this.of(label).lastError = why
-    this.#logger.warn({ peer: label, remote, why }, 'peer lost')
+    const times = wasHeard ? undefined : this.#repeats.count(`lost unheard ${label}`)
+    if (times === undefined) this.#logger.warn({ peer: label, remote, why }, 'peer lost')
+    else if (isRound(times)) this.#logger.warn({ peer: label, remote, why, times }, 'peer lost')
   }
 
   failed(label: string, address: string, why: string): void {

@@ -17,6 +17,7 @@ import { decoded, frame } from '../helpers/frames.ts'
 import { allLinked, startBereaved, startCluster } from '../helpers/linked-servers.ts'
 import { connect, SURROUNDINGS, startServer } from '../helpers/server.ts'
 
+const STRANGER = '00000000000000bb'
 const { Ok, Miss, BadOperand, Forbidden } = Status
 
 describe.each(SURROUNDINGS)('alone, $store store, $wire', ({ store, wire }) => {
@@ -99,10 +100,8 @@ test('a peer that is gone falls behind, and what it does not have is unstable', 
   expect(server.stats().replication.unstable).toBe(3)
 })
 
-test('of a peer that is gone without a word, the log says that, and calls it no client', async () => {
-  const { logger, said } = listener()
-  const server = await startServer({ logger })
-  const peer = await connect(server, 'memory')
+/** HELLO of a server that the test plays. */
+function helloFrame(): Uint8Array {
   const wallMs = Date.now()
   const hello: PeerHello = {
     versionMin: 1,
@@ -111,7 +110,7 @@ test('of a peer that is gone without a word, the log says that, and calls it no 
     cluster: 'default',
     label: 'b',
     region: '',
-    boot: '00000000000000bb',
+    boot: STRANGER,
     channel: Channel.Stream,
     wallMs,
     hlc: hlcOfWall(wallMs),
@@ -123,10 +122,35 @@ test('of a peer that is gone without a word, the log says that, and calls it no 
   }
   const writer = new Writer(1024)
   writeHello(writer, hello)
-  peer.send(writer.bytes.subarray(0, writer.at))
+  return writer.bytes.subarray(0, writer.at)
+}
+
+test('of a peer that is gone without a word, the log says that, and calls it no client', async () => {
+  const { logger, said } = listener()
+  const peer = await connect(await startServer({ logger }), 'memory')
+  peer.send(helloFrame())
   expect((await peer.reply())[0]).toBe(PeerOpcode.Hello)
   peer.transport.end()
   await eventually(() => said('peer lost')).toMatchObject([{ peer: 'b', why: 'the connection was closed' }])
+})
+
+test('who is gone when its HELLO is read, as after a stop of this server, was never connected', async () => {
+  const { logger, said } = listener()
+  const server = await startServer({ logger })
+  for (let dial = 0; dial < 5; dial++) {
+    const late = await connect(server, 'memory')
+    late.send(helloFrame())
+    late.transport.end()
+    await late.closed
+    await eventually(() => server.peers()).toMatchObject([{ state: 'lost', reconnects: 0 }])
+  }
+  expect(said('peer connected')).toEqual([])
+  expect(said('peer lost')).toMatchObject([{ times: 1 }])
+  const there = await connect(server, 'memory')
+  const ping = [Date.now(), hlcOfWall(Date.now()), 0, Buffer.from(STRANGER, 'hex'), 0, 1, [], [], []]
+  there.send(helloFrame(), frame(PeerOpcode.Ping, 0, ...ping))
+  await eventually(() => said('peer connected')).toMatchObject([{ peer: 'b', reconnects: 0 }])
+  expect(server.peers()).toMatchObject([{ state: 'connected', reconnects: 0 }])
 })
 
 describe('FORGET_PEER', () => {

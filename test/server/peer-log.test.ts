@@ -26,6 +26,14 @@ describe('connections', () => {
     ])
   })
 
+  test('those that were lost before anything was heard are not told of one by one', () => {
+    const { log, lines } = setUp()
+    for (let i = 0; i < 12; i++) log.lost('b', 'x', 'EPIPE', false)
+    expect(lines.map(([, phrase, fields]) => [phrase, fields])).toEqual(
+      [1, 10].map((times) => ['peer lost', { peer: 'b', remote: 'x', why: 'EPIPE', times }]),
+    )
+  })
+
   test('of two that were dialed at the same time, the one that gave way is no reconnect', () => {
     const { log } = setUp()
     log.connected('b', 'x', '')
