@@ -63,7 +63,7 @@ export class ServerCalls {
   }
 
   /**
-   * How many other servers have it; undefined if the condition was not met. `ttlMs`: undefined for the server's default,
+   * How many other servers have it, of how many that were waited for; undefined if the condition was not met. `ttlMs`: undefined for the server's default,
    * 0 for none. `acks`: as an operand, 0 to wait for nobody.
    */
   set(
@@ -72,7 +72,7 @@ export class ServerCalls {
     ttlMs: number | undefined,
     condition: Condition,
     acks = 0,
-  ): Promise<number | undefined> {
+  ): Promise<{ acks: number; awaited: number } | undefined> {
     const { bytes, at, length, flags } = asTyped(() => encodeValue(value))
     return this.#ask(
       Opcode.Set,
@@ -92,7 +92,8 @@ export class ServerCalls {
       (reply) => {
         if (reply.head !== Status.Ok) return undefined
         readVersion(reply)
-        return reply.optional() ? reply.uint() : 0
+        const acks = reply.optional() ? reply.uint() : 0
+        return { acks, awaited: reply.optional() ? reply.uint() : 0 }
       },
     )
   }

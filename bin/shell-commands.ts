@@ -71,10 +71,10 @@ export async function store(
   condition: StoreCondition,
   wanted = 0,
 ): Promise<Outcome> {
-  const acks = await calls.set(key, value, ttlMs, condition, wanted)
-  if (acks === undefined) return { kind: 'not-done', label: 'not stored', text: NOT_STORED[condition] }
+  const stored = await calls.set(key, value, ttlMs, condition, wanted)
+  if (stored === undefined) return { kind: 'not-done', label: 'not stored', text: NOT_STORED[condition] }
   if (wanted === 0) return OK
-  return { kind: 'acknowledged', acks, wanted: wanted === ACKS_ALL ? undefined : wanted }
+  return { kind: 'acknowledged', ...stored, wanted: wanted === ACKS_ALL ? stored.awaited : wanted }
 }
 
 interface StoreWords {
@@ -118,7 +118,7 @@ const set: ShellCommand = {
     'VALUE is JSON as long as it goes, else one word, stored as a string: set a [1, 2], set b "two words".',
     'EX, PX: time to live; EX takes 90, 1.5, 5m, 1h or never. Left out, it is the default of the server.',
     'NX stores only if there is no such key, XX only if there is one; otherwise (not stored), exit code 1.',
-    'ACKS waits until N other servers have it, or all that there are, and says how many; fewer than N: exit code 1.',
+    'ACKS waits until N other servers have it, or all that there are, and says how many; fewer: exit code 1.',
   ],
   offers: (position) => (position === 0 ? 'keys' : position === 1 ? [] : ['EX', 'PX', 'NX', 'XX', 'ACKS']),
   prepare(input) {

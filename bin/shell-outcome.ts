@@ -20,7 +20,7 @@ export type ShellExit = (typeof ShellExit)[keyof typeof ShellExit]
 export type WholeOutcome =
   | { kind: 'ok' }
   /** A write, and how many other servers have it; `wanted`: as many as were asked for, if that is known. */
-  | { kind: 'acknowledged'; acks: number; wanted: number | undefined }
+  | { kind: 'acknowledged'; acks: number; awaited: number; wanted: number }
   /** `shown` stands for it on a terminal. */
   | { kind: 'value'; value: unknown; shown?: string; exit?: ShellExit }
   /** One per key, in their order; undefined for a miss. */
@@ -54,7 +54,7 @@ export function exitOf(outcome: Outcome): ShellExit {
     case 'values':
       return outcome.found.includes(undefined) ? ShellExit.Miss : ShellExit.Done
     case 'acknowledged':
-      return outcome.acks < (outcome.wanted ?? 0) ? ShellExit.Miss : ShellExit.Done
+      return outcome.acks < outcome.wanted ? ShellExit.Miss : ShellExit.Done
     case 'value':
       return outcome.exit ?? ShellExit.Done
     case 'error':

@@ -51,7 +51,7 @@ function jsonText(outcome: WholeOutcome): string | undefined {
     case 'table':
       return toJson(outcome.rows)
     case 'acknowledged':
-      return toJson({ acks: outcome.acks })
+      return toJson({ acks: outcome.acks, awaited: outcome.awaited })
     case 'text':
       return toJson(outcome.text)
     case 'frames':
@@ -84,7 +84,7 @@ function shownText(outcome: WholeOutcome, style: Style): string | undefined {
     case 'table':
       return style.form === 'terminal' ? tableText(outcome, style) : toJson(outcome.rows)
     case 'acknowledged':
-      return `${paint('OK', 'ok', style)} (acknowledged by ${outcome.acks})`
+      return `${paint('OK', 'ok', style)} (acknowledged by ${outcome.acks} of ${outcome.awaited})`
     case 'text':
       return outcome.text.split('\n').map(printable).join('\n')
     case 'frames':

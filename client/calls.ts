@@ -76,8 +76,11 @@ export type Lookup<T> =
   | { outcome: 'unavailable'; error: CacheError }
 
 export type Stored =
-  /** `acks`: how many other servers are known to have it, perhaps fewer than were asked for; 0 if none was asked for. */
-  | { outcome: 'stored'; version: Version; acks: number }
+  /**
+   * `acks`: how many other servers are known to have it, of `acksAwaited` that were waited for: as many as were asked
+   * for, or as there are. Fewer means that the time was over. Both are 0 if none was asked for, or there is none.
+   */
+  | { outcome: 'stored'; version: Version; acks: number; acksAwaited: number }
   /** A condition was not met; `version` is what is there, undefined if nothing is. `storeMany` is not told: undefined. */
   | { outcome: 'conflict'; version: Version | undefined }
   /** `maybeStored` = false: it never left this process. */

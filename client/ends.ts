@@ -120,7 +120,8 @@ export function makeEnds(counters: ClientCounters, region: () => string) {
       } else {
         const version = readVersion(reply)
         counters.stored++
-        stored = { outcome: 'stored', version, acks: reply.optional() ? reply.uint() : 0 }
+        const acks = reply.optional() ? reply.uint() : 0
+        stored = { outcome: 'stored', version, acks, acksAwaited: reply.optional() ? reply.uint() : 0 }
       }
       call.resolve(stored as never)
     },

@@ -334,7 +334,7 @@ export class ManyKeys {
     if (status === Status.Ok) {
       const version = readVersion(entry)
       this.#counters.stored++
-      return { outcome: 'stored', version, acks: 0 }
+      return { outcome: 'stored', version, acks: 0, acksAwaited: 0 }
     }
     if (status === Status.Conflict) {
       this.#counters.conflicts++

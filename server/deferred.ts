@@ -46,25 +46,28 @@ export class DeferredReplies {
     const { id } = request
     const version = new Uint8Array(VERSION_BYTES)
     this.#keyspace.writeVersion(this.#keyspace.written, new DataView(version.buffer), 0)
-    return this.#wait(operands, requester, (acks) => {
-      const writer = this.#begin(Status.Ok, id, 2)
+    return this.#wait(operands, requester, () => {
+      const writer = this.#begin(Status.Ok, id, 3)
       writer.binary(version, 0, VERSION_BYTES)
-      writer.int(acks)
+      return writer
     })
   }
 
   deleted(request: Reader, operands: Operands, requester: Requester, status: Status): boolean {
     const { id } = request
-    return this.#wait(operands, requester, (acks) => this.#begin(status, id, 1).int(acks))
+    return this.#wait(operands, requester, () => this.#begin(status, id, 2))
   }
 
-  #wait(operands: Operands, requester: Requester, write: (acks: number) => void): boolean {
+  /** `begin` writes the reply up to what others had; how many there were, and were waited for, follows. */
+  #wait(operands: Operands, requester: Requester, begin: () => Writer): boolean {
     if (this.#held >= DEFERRED_MAX) return false
     const awaited = this.#writes.awaitAcks(operands.acks, operands.acksTimeoutMs, (acks) => {
       this.#held--
-      write(acks)
-      this.#writer.endFrame(0)
-      requester.answer(this.#writer.bytes.subarray(0, this.#writer.at))
+      const writer = begin()
+      writer.int(acks)
+      writer.int(awaited)
+      writer.endFrame(0)
+      requester.answer(writer.bytes.subarray(0, writer.at))
     })
     if (awaited === 0) return false
     this.#held++

@@ -18,7 +18,7 @@ test('alone', async () => {
     expect(await plain.says(`${line} --json`)).toBe('[]\n')
     expect(await terminal.says(line)).toBe('(no other servers)\n')
   }
-  expect(await plain.says('set k 1 ACKS 2')).toBe('OK (acknowledged by 0)\n')
+  expect(await plain.says('set k 1 ACKS 2')).toBe('OK (acknowledged by 0 of 0)\n')
 })
 
 describe('a peer that is there', () => {
@@ -46,13 +46,19 @@ describe('a peer that is there', () => {
     if (a === undefined || b === undefined) throw new Error('two servers')
     const shell = new TestShell(dialMemory(a))
     expect(await shell.run('set k [1] EX 60 acks 1')).toMatchObject({
-      text: 'OK (acknowledged by 1)\n',
+      text: 'OK (acknowledged by 1 of 1)\n',
       exit: 0,
     })
     expect(await new TestShell(dialMemory(b)).says('get k')).toBe('[1]\n')
-    expect(await shell.run('set k 2 ACKS all XX --json')).toMatchObject({ text: '{"acks":1}\n', exit: 0 })
+    expect(await shell.run('set k 2 ACKS all XX --json')).toMatchObject({
+      text: '{"acks":1,"awaited":1}\n',
+      exit: 0,
+    })
     // There is one other server: nobody waits for two.
-    expect(await shell.run('set k 3 ACKS 2')).toMatchObject({ text: 'OK (acknowledged by 1)\n', exit: 1 })
+    expect(await shell.run('set k 3 ACKS 2')).toMatchObject({
+      text: 'OK (acknowledged by 1 of 1)\n',
+      exit: 1,
+    })
     expect(await shell.run('set k 4 NX ACKS 1')).toMatchObject({
       text: '(not stored) the key has a value\n',
       exit: 1,
@@ -63,8 +69,14 @@ describe('a peer that is there', () => {
 describe('a peer that is gone', () => {
   test('is waited for no longer than the shell waits', async () => {
     const shell = new TestShell(dialMemory(await startBereaved()), { timeoutMs: 1000 })
-    expect(await shell.run('set k 1 ACKS 1')).toMatchObject({ text: 'OK (acknowledged by 0)\n', exit: 1 })
-    expect(await shell.run('set k 1 ACKS all')).toMatchObject({ text: 'OK (acknowledged by 0)\n', exit: 0 })
+    expect(await shell.run('set k 1 ACKS 1')).toMatchObject({
+      text: 'OK (acknowledged by 0 of 1)\n',
+      exit: 1,
+    })
+    expect(await shell.run('set k 1 ACKS all')).toMatchObject({
+      text: 'OK (acknowledged by 0 of 1)\n',
+      exit: 1,
+    })
     expect(await shell.says('lag --json')).toMatch(/^\[\{"nodeId":"b","state":"lost",.*"lagRecords":2,/)
   })
 

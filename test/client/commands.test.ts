@@ -44,6 +44,7 @@ describe.each(CLIENT_SURROUNDINGS)('$mode, $store store', (surrounding) => {
       outcome: 'stored',
       version: expect.stringMatching(/^[0-9a-f]{32}$/),
       acks: 0,
+      acksAwaited: 0,
     })
     expect(await client.retrieve('my-key')).toEqual([1, 2, 3])
     await client.store('my-key', null)

@@ -38,12 +38,12 @@ describe.each(STORES)('%s store', (store) => {
     const writer = await connect(a)
     const reader = await connect(b)
     writer.send(setFrame(1, 'key', 1, LONG_MS))
-    expect(await writer.reply()).toEqual([Ok, 1, anyVersion, 1])
+    expect(await writer.reply()).toEqual([Ok, 1, anyVersion, 1, 1])
     expect(await reader.ask(Opcode.Get, 1, 'key')).toEqual([Ok, 1, 1, Buffer.from('value')])
-    expect(await writer.ask(Opcode.Delete, 2, 'key', 1, LONG_MS)).toEqual([Ok, 2, 1])
+    expect(await writer.ask(Opcode.Delete, 2, 'key', 1, LONG_MS)).toEqual([Ok, 2, 1, 1])
     expect(await reader.ask(Opcode.Get, 2, 'key')).toEqual([Miss, 2])
     // Another server may hold what this one does not.
-    expect(await writer.ask(Opcode.Delete, 3, 'key', 1, LONG_MS)).toEqual([Miss, 3, 1])
+    expect(await writer.ask(Opcode.Delete, 3, 'key', 1, LONG_MS)).toEqual([Miss, 3, 1, 1])
   })
 
   test('a value beyond the limit of the peer: nobody has it, and there it is a miss', async () => {
@@ -63,11 +63,12 @@ describe.each(STORES)('%s store', (store) => {
       1,
       anyVersion,
       1,
+      1,
     ])
     writer.send(frame(Opcode.Set, 2, 'key', 1, long, null, null, null, 1, SHORT_MS))
-    expect(await writer.reply()).toEqual([Ok, 2, anyVersion, 0])
+    expect(await writer.reply()).toEqual([Ok, 2, anyVersion, 0, 1])
     writer.send(setFrame(3, 'other', 1, LONG_MS))
-    expect(await writer.reply()).toEqual([Ok, 3, anyVersion, 1])
+    expect(await writer.reply()).toEqual([Ok, 3, anyVersion, 1, 1])
     expect(await writer.ask(Opcode.Get, 4, 'key')).toEqual([Ok, 4, 1, long])
     expect(await reader.ask(Opcode.Get, 1, 'key')).toEqual([Miss, 1])
     expect(await reader.ask(Opcode.Get, 2, 'other')).toEqual([Ok, 2, 1, Buffer.from('value')])
@@ -92,8 +93,8 @@ test('all of two peers', async () => {
   if (a === undefined) throw new Error('a server')
   const connection = await connect(a)
   connection.send(setFrame(1, 'key', ACKS_ALL, LONG_MS))
-  expect(await connection.reply()).toEqual([Ok, 1, anyVersion, 2])
-  expect(await connection.ask(Opcode.Delete, 2, 'key', ACKS_ALL, LONG_MS)).toEqual([Ok, 2, 2])
+  expect(await connection.reply()).toEqual([Ok, 1, anyVersion, 2, 2])
+  expect(await connection.ask(Opcode.Delete, 2, 'key', ACKS_ALL, LONG_MS)).toEqual([Ok, 2, 2, 2])
 })
 
 test('more than there are members waits for those that there are', async () => {
@@ -101,9 +102,9 @@ test('more than there are members waits for those that there are', async () => {
   if (a === undefined) throw new Error('a server')
   const connection = await connect(a)
   connection.send(setFrame(1, 'key', 2, LONG_MS))
-  expect(await connection.reply()).toEqual([Ok, 1, anyVersion, 1])
+  expect(await connection.reply()).toEqual([Ok, 1, anyVersion, 1, 1])
   connection.send(setFrame(2, 'key', MEMBERS_MAX, LONG_MS))
-  expect(await connection.reply()).toEqual([Ok, 2, anyVersion, 1])
+  expect(await connection.reply()).toEqual([Ok, 2, anyVersion, 1, 1])
 })
 
 test.each(WIRES)('a server without others answers at once, over %s', async (wire) => {
@@ -129,8 +130,8 @@ describe('a peer that is gone stays a member', () => {
     ])
     expect(new Set(answers.slice(2))).toEqual(
       new Set([
-        [Ok, 1, anyVersion, 0],
-        [Miss, 3, 0],
+        [Ok, 1, anyVersion, 0, 1],
+        [Miss, 3, 0, 1],
       ]),
     )
   })
@@ -148,7 +149,7 @@ describe('a peer that is gone stays a member', () => {
     connection.send(setFrame(1, 'key', 1, SHORT_MS), frame(Opcode.Quit, 2), frame(Opcode.Ping, 3))
     expect(await replies(connection, 2)).toEqual([
       [Ok, 2],
-      [Ok, 1, anyVersion, 0],
+      [Ok, 1, anyVersion, 0, 1],
     ])
     expect(await connection.rest()).toHaveLength(0)
   })
@@ -160,7 +161,7 @@ describe('a peer that is gone stays a member', () => {
     const other = await connect(server)
     other.send(setFrame(2, 'other', 1, SHORT_MS))
     connection.transport.destroy()
-    expect(await other.reply()).toEqual([Ok, 2, anyVersion, 0])
+    expect(await other.reply()).toEqual([Ok, 2, anyVersion, 0, 1])
     expect(server.stats().replication.awaitingAcks).toBe(0)
   })
 })
@@ -174,7 +175,7 @@ describe('a server that drains', () => {
     const closed = server.close()
     // It is not let go when the drain begins.
     expect(await connection.ask(Opcode.Ping, 3)).toEqual([Ok, 3, Buffer.alloc(0)])
-    expect(await connection.reply()).toEqual([Ok, 1, anyVersion, 0])
+    expect(await connection.reply()).toEqual([Ok, 1, anyVersion, 0, 1])
     expect(await connection.rest()).toHaveLength(0)
     await closed
   })
@@ -187,7 +188,7 @@ describe('a server that drains', () => {
     const closed = a.close()
     expect(await connection.reply()).toEqual([ShuttingDown, 0, expect.any(String)])
     connection.send(setFrame(2, 'last words', 1, LONG_MS))
-    expect(await connection.reply()).toEqual([Ok, 2, anyVersion, 1])
+    expect(await connection.reply()).toEqual([Ok, 2, anyVersion, 1, 1])
     await closed
     expect(await (await connect(b)).ask(Opcode.Get, 1, 'last words')).toEqual([
       Ok,
@@ -271,7 +272,7 @@ test(`no more than ${DEFERRED_MAX} replies are held back; each is given once`, (
   expect(deferred.stored(request, operands, requester)).toBe(false)
   expect([held, waiting.length]).toEqual([DEFERRED_MAX, DEFERRED_MAX])
   waiting[0]?.(1)
-  expect(answers).toEqual([[Ok, 7, 1]])
+  expect(answers).toEqual([[Ok, 7, 1, 1]])
   expect(deferred.stored(request, operands, requester)).toBe(true)
   expect(deferred.stored(request, operands, requester)).toBe(false)
 })
