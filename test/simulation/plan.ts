@@ -160,12 +160,11 @@ function machinesOf(
   const machines: MachinePlan[] = []
   for (let machine = 0; machine < count; machine++) {
     const others = Array.from({ length: count }, (_, other) => other).filter((other) => other !== machine)
-    const listed =
-      topology === 'mesh' || topology === 'bridge'
-        ? others
-        : others.filter((other) => other === (topology === 'chain' ? machine + 1 : 0))
-    // A server that knows of nobody deletes without a trace: it is not part of a cluster until somebody comes.
-    if (listed.length === 0) listed.push(others[others.length - 1] as number)
+    // Whoever is named names back: then whoever restarts knows of somebody who knows, however many restart (strangers).
+    const listed = others.filter((other) => {
+      if (topology === 'chain') return Math.abs(other - machine) === 1
+      return topology !== 'star' || machine === 0 || other === 0
+    })
     // Lists may name the server itself.
     if (chance.oneIn(5)) listed.push(machine)
     machines.push({
