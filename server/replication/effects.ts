@@ -1,9 +1,27 @@
-// What the replication core asks of whoever drives it: the mesh with its sockets, or a simulation with its network.
+// What the replication core is given by whoever drives it, and asks of it: the mesh with its sockets, or a simulation with
+// its network.
 
+import type { HybridClock } from '../clock.ts'
 import type { BootId } from '../origins.ts'
+import type { Store } from '../store/store.ts'
 import type { LinkState } from './link-state.ts'
 import type { Member } from './members.ts'
 import type { Channel } from './peer-messages.ts'
+import type { ReplicationOptions } from './replica.ts'
+
+/** What a replicator is made of. */
+export interface ReplicatorSetup {
+  store: Store
+  clock: HybridClock
+  boot: BootId
+  label: string
+  cluster: string
+  region: string
+  options: ReplicationOptions
+  effects: ReplicationEffects
+  /** Of values that this server's clients may read and write. Default: no limit. */
+  valueBytesMax?: number | undefined
+}
 
 /** What the core asks of its driver. */
 export interface ReplicationEffects {

@@ -10,14 +10,13 @@ import { FRAME_HEADER_BYTES, PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN } from '
 import { PeerOpcode, Status } from '../../protocol/messages.ts'
 import { Reader } from '../../protocol/reader.ts'
 import { Writer } from '../../protocol/writer.ts'
-import type { HybridClock } from '../clock.ts'
 import type { BootId } from '../origins.ts'
 import { Origins } from '../origins.ts'
-import type { Slot, Store } from '../store/store.ts'
+import type { Slot } from '../store/store.ts'
 import type { OnAcks, Writes } from '../writes.ts'
 import { Acks } from './acks.ts'
 import { checkHello, PeerRefusal } from './admission.ts'
-import type { ReplicationEffects } from './effects.ts'
+import type { ReplicationEffects, ReplicatorSetup } from './effects.ts'
 import { Extensions } from './extensions.ts'
 import { Forgetting } from './forgetting.ts'
 import { Knowledge } from './knowledge.ts'
@@ -36,26 +35,13 @@ import {
   writeReason,
 } from './peer-messages.ts'
 import { Pings } from './pings.ts'
-import { type Replica, ReplicationCounters, type ReplicationOptions } from './replica.ts'
+import { type Replica, ReplicationCounters } from './replica.ts'
 import { isRoundOpcode, Rounds } from './rounds.ts'
 import { Stamps } from './stamps.ts'
 import { readAck, readBatchHead, readRewind, Stream } from './stream.ts'
 
 export { PeerRefusal, type RefusalCode } from './admission.ts'
-export type { ReplicationEffects, ReplicationEvent } from './effects.ts'
-
-export interface ReplicatorSetup {
-  store: Store
-  clock: HybridClock
-  boot: BootId
-  label: string
-  cluster: string
-  region: string
-  options: ReplicationOptions
-  effects: ReplicationEffects
-  /** Of values that this server's clients may read and write. Default: no limit. */
-  valueBytesMax?: number | undefined
-}
+export type { ReplicationEffects, ReplicationEvent, ReplicatorSetup } from './effects.ts'
 
 export class Replicator implements Writes {
   readonly replica: Replica

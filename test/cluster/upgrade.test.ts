@@ -59,6 +59,12 @@ test('unknown operands at the end of every message, streams and rounds alike', {
     () => one.keys(),
     (keys) => keys.length === 0,
   )
+  // The stream may have brought everything before.
+  await until(
+    'a round is closed',
+    () => opcodes,
+    (seen) => seen.has(PeerOpcode.RoundClose),
+  )
   tell('N with N + 1', {
     'same ms': since(),
     'messages rewritten': rewritten,

@@ -39,7 +39,7 @@ test.each(WIRES)('at, below and above the limit, %s', async (wire) => {
   expect(await connection.ask(Opcode.Set, 6, 'd', 0, 'v')).toEqual([Ok, 6, version, 0])
   const other = await connect(server, wire)
   other.send(set(1, 'e', SHORT_MS))
-  expect(await other.reply()).toEqual([Ok, 1, version, 0])
+  expect(await other.reply()).toEqual([Ok, 1, version, 0, 1])
 })
 
 test('a reply that has come makes room for another', async () => {
@@ -53,5 +53,5 @@ test('a reply that has come makes room for another', async () => {
     [Ok, 2],
   ])
   connection.send(set(4, 'c', SHORT_MS))
-  expect(await connection.reply()).toEqual([Ok, 4, version, 0])
+  expect(await connection.reply()).toEqual([Ok, 4, version, 0, 1])
 })
