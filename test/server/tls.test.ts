@@ -303,17 +303,6 @@ describe('where they are not required', () => {
 })
 
 describe('a handshake', () => {
-  test('that is broken off is told of with the address it came from', async () => {
-    const { lines, logger } = listener()
-    const server = await startServer({ ...(await serverFiles()).tls, logger })
-    const socket = await plainSocket(server)
-    const remote = `127.0.0.1:${socket.localPort}`
-    socket.end()
-    await eventually(() => lines.filter(({ phrase }) => phrase === 'TLS handshake failed')).toMatchObject([
-      { remote },
-    ])
-  })
-
   test('that is not done in time ends, drop by drop too', async () => {
     const { lines, logger } = listener()
     const server = await startServer({ ...(await serverFiles()).tls, tlsHandshakeTimeoutMs: 200, logger })
