@@ -26,6 +26,13 @@ import type { ResolvedServerOptions } from './options.ts'
 import { addressIn, isRound, Repeats } from './repeats.ts'
 import { certificateOf, type ServerTls } from './tls.ts'
 
+declare module 'tls' {
+  interface TLSSocket {
+    /** What it was made of. */
+    readonly _parent?: Socket
+  }
+}
+
 /** Connections the kernel may hold until they are accepted. */
 const BACKLOG = 1024
 /** A socket says when it has drained only after it held this much: no more than the lowest `outputBytesMax`. */
@@ -152,11 +159,13 @@ export class Listener {
     )
     server.on('tlsClientError', (error, socket) => {
       // A certificate that is not accepted shows here as a connection that was reset.
-      const why = socket.authorizationError ?? explainedTls(error).message
-      const remote = remoteOf(socket)
-      const times = this.#repeats.count(`handshake of ${addressIn(remote)}`)
+      const why = String(socket.authorizationError ?? explainedTls(error).message)
+      // One that is closed has no address any more; what it was made of was asked at accept, and remembers.
+      const remote = remoteOf(socket._parent ?? socket)
+      // By reason too: other servers that break off a handshake, having linked otherwise, must not hide a real failure.
+      const times = this.#repeats.count(`handshake of ${addressIn(remote)}: ${why}`)
       const level = isRound(times) ? 'warn' : 'debug'
-      logger[level]({ remote, why: String(why), times }, 'TLS handshake failed')
+      logger[level]({ remote, why, times }, 'TLS handshake failed')
       // Node leaves a socket open whose time is over.
       socket.destroy()
     })

@@ -159,9 +159,9 @@ describe('a server with a certificate', () => {
     const failed = lines.filter(({ phrase }) => phrase === 'TLS handshake failed')
     const remote = expect.stringMatching(/^127\.0\.0\.1:\d+$/)
     expect(failed).toMatchObject([
-      { level: 'warn', remote, times: 1 },
-      { level: 'debug', remote, times: 2 },
-      { level: 'debug', remote, times: 3 },
+      { level: 'warn', remote, why: 'TLS: wrong version number', times: 1 },
+      { level: 'warn', remote, why: 'TLS: http request', times: 1 },
+      { level: 'debug', remote, why: 'TLS: wrong version number', times: 2 },
     ])
     expect(server.stats().connections.unauthenticated).toBe(0)
   })
@@ -303,6 +303,17 @@ describe('where they are not required', () => {
 })
 
 describe('a handshake', () => {
+  test('that is broken off is told of with the address it came from', async () => {
+    const { lines, logger } = listener()
+    const server = await startServer({ ...(await serverFiles()).tls, logger })
+    const socket = await plainSocket(server)
+    const remote = `127.0.0.1:${socket.localPort}`
+    socket.end()
+    await eventually(() => lines.filter(({ phrase }) => phrase === 'TLS handshake failed')).toMatchObject([
+      { remote },
+    ])
+  })
+
   test('that is not done in time ends, drop by drop too', async () => {
     const { lines, logger } = listener()
     const server = await startServer({ ...(await serverFiles()).tls, tlsHandshakeTimeoutMs: 200, logger })
