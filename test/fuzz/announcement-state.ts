@@ -2,13 +2,8 @@
 // whoever does not know the secret is proven.
 
 import { ProtocolError } from '../../protocol/errors.ts'
-import {
-  type Announcement,
-  isDialable,
-  isProven,
-  readAnnouncement,
-  writeAnnouncement,
-} from '../../server/announcement.ts'
+import { isDialable, isProven, readAnnouncement, writeAnnouncement } from '../../server/announcement.ts'
+import { ANNOUNCED, SECRET } from '../helpers/announced.ts'
 import type { Random } from '../server/store/random.ts'
 import type { Input, State, World } from './engine.ts'
 import { bent, type Item, Pen } from './items.ts'
@@ -16,16 +11,7 @@ import { mutated, randomBytes } from './mutations.ts'
 import { demand } from './violation.ts'
 
 const INPUTS_PER_WORLD = 1000
-const SECRET = Buffer.from('a secret of the cluster')
 const MAGIC = 0x6f72_6d75
-const ANNOUNCED: Announcement = {
-  cluster: 'default',
-  label: 'cache-1',
-  boot: '00ff123456789abc',
-  host: '192.0.2.7',
-  port: 11_142,
-  wallMs: 1_790_000_000_123,
-}
 const PROVEN = writeAnnouncement(ANNOUNCED, SECRET)
 const UNPROVEN = writeAnnouncement(ANNOUNCED)
 const pen = new Pen()

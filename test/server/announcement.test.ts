@@ -14,21 +14,13 @@ import {
   writeAnnouncement,
 } from '../../server/announcement.ts'
 import { mutated } from '../fuzz/mutations.ts'
+import { ANNOUNCED, SECRET } from '../helpers/announced.ts'
 import { decoded } from '../helpers/frames.ts'
 import { forEachSeed, seedRange } from './store/random.ts'
 
 const SEEDS = 20
 const INPUTS_PER_SEED = 1000
 const MAGIC = 0x6f72_6d75
-const SECRET = Buffer.from('a secret of the cluster')
-const ANNOUNCED: Announcement = {
-  cluster: 'default',
-  label: 'cache-1',
-  boot: '00ff123456789abc',
-  host: '192.0.2.7',
-  port: 11_142,
-  wallMs: 1_790_000_000_123,
-}
 const BOOT = Buffer.from(ANNOUNCED.boot, 'hex')
 const packr = new Packr({ useRecords: false })
 

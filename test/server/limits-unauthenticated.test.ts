@@ -6,7 +6,7 @@ import { connect as connectSocket } from 'node:net'
 import { beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { Opcode, Status } from '../../protocol/messages.ts'
 import { SocketTransport } from '../../protocol/socket-transport.ts'
-import { memoryTransports, type Transport, type TransportEvents } from '../../protocol/transport.ts'
+import { memoryTransports } from '../../protocol/transport.ts'
 import { Arrivals } from '../../server/arrivals.ts'
 import type { ServerOptions } from '../../server/options.ts'
 import type { OrmucoCacheServer } from '../../server/server.ts'
@@ -17,6 +17,7 @@ import { authenticate, listener } from '../helpers/authenticating.ts'
 import { clientOf } from '../helpers/client.ts'
 import { eventually } from '../helpers/eventually.ts'
 import { frame, framed, payloads } from '../helpers/frames.ts'
+import { ScriptedTransport } from '../helpers/scripted-transport.ts'
 import { Connection, connect, startServer, WIRES } from '../helpers/server.ts'
 import { sessionHost } from '../helpers/session-host.ts'
 import { authFileOf, passwordOf, someUsers } from '../helpers/users.ts'
@@ -73,38 +74,18 @@ test('a length that is claimed costs nothing', async () => {
 })
 
 describe('answers that nobody takes', () => {
-  /** Keeps everything that is written until it is drained. */
-  class Clogged implements Transport {
-    readonly remote = '10.0.0.9:7'
-    readonly kept: Uint8Array[] = []
-    events: TransportEvents | undefined
-    get unsentBytes(): number {
-      return this.kept.reduce((sum, { length }) => sum + length, 0)
-    }
-    open(events: TransportEvents): void {
-      this.events = events
-    }
-    write(bytes: Uint8Array): boolean {
-      this.kept.push(bytes)
-      return false
-    }
-    pause(): void {}
-    resume(): void {}
-    end(): void {}
-    destroy(): void {}
-    drain(): Buffer {
-      const taken = Buffer.concat(this.kept.splice(0))
-      this.events?.onDrain()
-      return taken
-    }
+  const clogged = () => {
+    const transport = new ScriptedTransport()
+    transport.isReading = false
+    return transport
   }
   /** A PING whose reply has this many bytes, the length in front included. */
   const pingFor = (replyBytes: number) => frame(Opcode.Ping, 7, Buffer.alloc(replyBytes - 4 - 7 - 3, 'p'))
   const answered = (...bytes: number[]) => {
-    const transport = new Clogged()
+    const transport = clogged()
     const host = sessionHost({ authFile: authFileOf(users), unauthenticatedOutputBytesMax: 2000 })
     new Session(transport, host)
-    transport.events?.onChunk(Buffer.concat(bytes.map(pingFor)))
+    transport.say(Buffer.concat(bytes.map(pingFor)))
     return { transport, host }
   }
   const count = (bytes: Buffer) => payloads(bytes).length
@@ -116,7 +97,7 @@ describe('answers that nobody takes', () => {
 
   test('at the limit it waits until they are taken, in whatever chunks they came', () => {
     const { transport } = answered(1000, 1000, 500, 400)
-    transport.events?.onChunk(pingFor(300))
+    transport.say(pingFor(300))
     expect(transport.unsentBytes).toBe(2000)
     expect(count(transport.drain())).toBe(2)
     expect(count(transport.drain())).toBe(3)
@@ -134,10 +115,10 @@ describe('answers that nobody takes', () => {
   })
 
   test('errors count as well', () => {
-    const transport = new Clogged()
+    const transport = clogged()
     const host = sessionHost({ authFile: authFileOf(users), unauthenticatedOutputBytesMax: 1024 })
     new Session(transport, host)
-    transport.events?.onChunk(Buffer.concat(Array.from({ length: 2000 }, () => frame(99, 1))))
+    transport.say(Buffer.concat(Array.from({ length: 2000 }, () => frame(99, 1))))
     expect(transport.unsentBytes).toBeGreaterThanOrEqual(1024)
     expect(transport.unsentBytes).toBeLessThan(1024 + 100)
   })

@@ -4,56 +4,11 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { Opcode } from '../../protocol/messages.ts'
-import type { Transport, TransportEvents } from '../../protocol/transport.ts'
 import type { ServerOptions } from '../../server/options.ts'
 import { Session } from '../../server/session.ts'
 import { frame } from '../helpers/frames.ts'
+import { ScriptedTransport } from '../helpers/scripted-transport.ts'
 import { sessionHost } from '../helpers/session-host.ts'
-
-/** A transport whose other end takes bytes only when the test says so. */
-class ScriptedTransport implements Transport {
-  readonly remote = 'scripted'
-  unsentBytes = 0
-  sentBytes = 0
-  isClosed = false
-  /** As long as it is so, everything written is gone at once. */
-  isReading = true
-  #events: TransportEvents | undefined
-
-  open(events: TransportEvents): void {
-    this.#events = events
-  }
-
-  write(bytes: Uint8Array): boolean {
-    this.sentBytes += bytes.length
-    if (this.isReading) return true
-    this.unsentBytes += bytes.length
-    return false
-  }
-
-  /** The other end takes some of what is kept. */
-  take(bytes: number): void {
-    this.unsentBytes -= Math.min(bytes, this.unsentBytes)
-    if (this.unsentBytes === 0) this.#events?.onDrain()
-  }
-
-  say(...chunks: Uint8Array[]): void {
-    for (const chunk of chunks) this.#events?.onChunk(chunk)
-  }
-
-  pause(): void {}
-  resume(): void {}
-
-  end(): void {
-    this.destroy()
-  }
-
-  destroy(error?: Error): void {
-    if (this.isClosed) return
-    this.isClosed = true
-    this.#events?.onClose(error)
-  }
-}
 
 function setUp(options: ServerOptions = {}) {
   const host = sessionHost({

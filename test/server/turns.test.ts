@@ -4,66 +4,23 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { Opcode, Status } from '../../protocol/messages.ts'
-import type { Transport, TransportEvents } from '../../protocol/transport.ts'
 import type { ServerOptions } from '../../server/options.ts'
 import { Session } from '../../server/session.ts'
 import { decoded, frame, payloads } from '../helpers/frames.ts'
+import { ScriptedTransport } from '../helpers/scripted-transport.ts'
 import { sessionHost, type TestHost } from '../helpers/session-host.ts'
 
 const KIB = 1024
 const MIB = 1024 * KIB
 const VALUE_BYTES = 200 * KIB
 
-/** The other end of a connection: reads everything at once, or nothing. */
-class End implements Transport {
-  readonly remote = 'test'
+/** A connection, and its session. */
+class End extends ScriptedTransport {
   readonly session: Session
-  unsentBytes = 0
-  isClosed = false
-  isPaused = false
-  isReading = true
-  received: Buffer[] = []
-  receivedBytes = 0
-  #events: TransportEvents | undefined
 
   constructor(host: TestHost) {
+    super()
     this.session = new Session(this, host)
-  }
-
-  open(events: TransportEvents): void {
-    this.#events = events
-  }
-
-  write(bytes: Uint8Array): boolean {
-    if (!this.isReading) {
-      this.unsentBytes += bytes.length
-      return false
-    }
-    this.received.push(Buffer.from(bytes))
-    this.receivedBytes += bytes.length
-    return true
-  }
-
-  say(bytes: Uint8Array): void {
-    this.#events?.onChunk(bytes)
-  }
-
-  pause(): void {
-    this.isPaused = true
-  }
-
-  resume(): void {
-    this.isPaused = false
-  }
-
-  end(): void {
-    this.destroy()
-  }
-
-  destroy(error?: Error): void {
-    if (this.isClosed) return
-    this.isClosed = true
-    this.#events?.onClose(error)
   }
 
   ids(): unknown[] {
