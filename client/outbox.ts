@@ -13,6 +13,8 @@ import { idDistance, type Ring } from './ring.ts'
 /** Requests of one tick are written when there are so many with so many bytes: below, a write costs more than it gains. */
 const EARLY_REQUESTS = 16
 const EARLY_BYTES = 4096
+/** So few are enough while nothing is in flight: the server would only wait. */
+const FIRST_REQUESTS = 8
 /** They are written at the latest when they fill this. */
 const BUFFER_BYTES = 64 * 1024
 const FRAME_HEADER_BYTES = 4
@@ -52,7 +54,9 @@ export class Outbox {
 
   get #isEnough(): boolean {
     if (this.#committed >= BUFFER_BYTES) return true
-    return idDistance(this.#committedFromId, this.#ring.nextId) >= EARLY_REQUESTS
+    const requests = idDistance(this.#committedFromId, this.#ring.nextId)
+    if (requests >= EARLY_REQUESTS) return this.#committed >= EARLY_BYTES
+    return requests === FIRST_REQUESTS && this.#ring.size === requests
   }
 
   /** Begins a frame under the next id; operands follow. */
@@ -82,7 +86,7 @@ export class Outbox {
   commit(call: Call): void {
     this.#ring.place(call)
     this.#committed = this.#writer.at
-    if (this.#committed >= EARLY_BYTES && this.#isEnough) this.flush()
+    if (this.#isEnough) this.flush()
     else if (!this.#flushScheduled) {
       this.#flushScheduled = true
       // From within a promise's continuation this runs when all of them have: their calls leave together.

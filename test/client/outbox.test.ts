@@ -1,4 +1,5 @@
-// When the requests of a tick leave: few of them at its end, many while the others are made.
+// When the requests of a tick leave: few of them at its end, many while the others are made, and sooner while the server
+// has nothing to do.
 
 import { unpack } from 'msgpackr'
 import { expect, test } from 'vitest'
@@ -42,22 +43,51 @@ function outbox() {
 
 const idsUpTo = (last: number) => Array.from({ length: last }, (_, index) => index + 1)
 
-test('fifteen leave at the end of the tick, in one write', async () => {
+/** As after a request that is not answered yet: the server has something to do. */
+async function busyOutbox() {
+  const made = outbox()
+  made.ask(1)
+  await made.endOfTick()
+  made.writes.length = 0
+  return made
+}
+
+const idsFromTo = (first: number, last: number) => idsUpTo(last).slice(first - 1)
+
+test('seven leave at the end of the tick, in one write', async () => {
   const { writes, ask, endOfTick } = outbox()
+  for (let left = 7; left > 0; left--) ask(KIB)
+  expect(writes).toEqual([])
+  await endOfTick()
+  expect(writes).toEqual([idsUpTo(7)])
+})
+
+test('eight leave at once while nothing is in flight, however small, and the rest at the end', async () => {
+  const { box, writes, ask, endOfTick } = outbox()
+  const first = ask(1)
+  for (let left = 6; left > 0; left--) ask(1)
+  expect(box.hasLeft(first)).toBe(false)
+  ask(1)
+  expect(writes).toEqual([idsUpTo(8)])
+  expect(box.hasLeft(first)).toBe(true)
+  expect(box.isEmpty).toBe(true)
+  for (let left = 20; left > 0; left--) ask(1)
+  await endOfTick()
+  expect(writes).toEqual([idsUpTo(8), idsFromTo(9, 28)])
+})
+
+test('while something is in flight, fifteen leave at the end of the tick, in one write', async () => {
+  const { writes, ask, endOfTick } = await busyOutbox()
   for (let left = 15; left > 0; left--) ask(KIB)
   expect(writes).toEqual([])
   await endOfTick()
-  expect(writes).toEqual([idsUpTo(15)])
+  expect(writes).toEqual([idsFromTo(2, 16)])
 })
 
-test('sixteen with 4 KiB leave at once', () => {
-  const { box, writes, ask } = outbox()
-  const first = ask(KIB)
-  for (let left = 14; left > 0; left--) ask(KIB)
-  expect(box.hasLeft(first)).toBe(false)
-  ask(KIB)
-  expect(writes).toEqual([idsUpTo(16)])
-  expect(box.hasLeft(first)).toBe(true)
+test('while something is in flight, sixteen with 4 KiB leave at once', async () => {
+  const { box, writes, ask } = await busyOutbox()
+  for (let left = 16; left > 0; left--) ask(KIB)
+  expect(writes).toEqual([idsFromTo(2, 17)])
   expect(box.isEmpty).toBe(true)
 })
 
