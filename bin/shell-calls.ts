@@ -63,8 +63,8 @@ export class ServerCalls {
   }
 
   /**
-   * How many other servers have it, of how many that were waited for; undefined if the condition was not met. `ttlMs`: undefined for the server's default,
-   * 0 for none. `acks`: as an operand, 0 to wait for nobody.
+   * How many other servers have it, of how many that were waited for; undefined if the condition was not met.
+   * `ttlMs`: undefined for the server's default, 0 for none. `acks`: as an operand, 0 to wait for nobody.
    */
   set(
     key: string,

@@ -58,11 +58,14 @@ async function keysWith(connection: ShellConnection, prefix: string): Promise<st
     return []
   const calls = new ServerCalls(connection, new Deadline(TIMEOUT_MS, new AbortController().signal))
   const keys = new Set<string>()
+  const { bootId } = connection
   let cursor = 0
   try {
     do {
       const page = await calls.scan(cursor, prefix, PAGE_COUNT)
-      cursor = page.cursor
+      // A cursor means nothing to another server: what it answered is left out, and so is the rest.
+      cursor = page.bootId === bootId ? page.cursor : -1
+      if (cursor === -1) break
       // Keys that would need quotes are left to whoever types them.
       for (const key of page.keys) if (shownKey(key) === key) keys.add(key)
     } while (cursor !== 0 && keys.size < KEYS_MAX)

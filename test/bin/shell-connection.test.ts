@@ -3,6 +3,8 @@
 // anew.
 
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { completer } from '../../bin/shell-completion.ts'
+import { Deadline } from '../../bin/shell-connection.ts'
 import { Interrupted } from '../../bin/shell-outcome.ts'
 import { dialTcp } from '../../client/dial.ts'
 import type { Dial } from '../../protocol/link.ts'
@@ -243,17 +245,28 @@ test('a listing has the whole deadline for each page', async () => {
   })
 })
 
-test('a listing that goes on at another server begins anew there', async () => {
+/** Two servers, of which the first goes away after the page it is asked for; each gives cursors of its own. */
+function dialsOfTwo(): Dial {
   const dials = ['one', 'two'].map((name, nth) => {
     const own = (nth + 1) * 100
     const hello = HELLO_REPLY.map((item) => (Buffer.isBuffer(item) ? Buffer.alloc(8, nth) : item))
     return dialFake((server, _, id, cursor) => {
       const next = cursor === 0 ? own : 0
-      const key = cursor === 0 || cursor === own ? `${name}-${cursor}` : 'left out'
+      const key = cursor === 0 || cursor === own ? `${name}-${cursor}` : 'left-out'
       server.write(frame(Status.Ok, id, next, [key]))
       if (name === 'one') server.end()
     }, hello)
   })
-  const shell = new TestShell((...events) => (dials.shift() ?? dialRefused)(...events))
+  return (...events) => (dials.shift() ?? dialRefused)(...events)
+}
+
+test('a listing that goes on at another server begins anew there', async () => {
+  const shell = new TestShell(dialsOfTwo())
   expect(await shell.run('keys')).toMatchObject({ text: 'one-0\ntwo-0\ntwo-200\n', exit: 0 })
+})
+
+test('what Tab offers ends where another server answers, and is not taken for all', async () => {
+  const shell = new TestShell(dialsOfTwo())
+  await shell.connection.connect(new Deadline(5000, new AbortController().signal))
+  expect(await completer(shell.connection)('get o')).toEqual([['one-0', 'o…'], 'o'])
 })
