@@ -116,7 +116,8 @@ class MemoryTransport implements Transport {
     }
     if (this.#inbox.length > 0) return
     this.other?.drained()
-    if (this.#state === 'ending') this.#close(undefined)
+    // The other end may have said something more, and that this was all.
+    if (this.#state === 'ending' && this.#inbox.length === 0) this.#close(undefined)
   }
 
   drained(): void {

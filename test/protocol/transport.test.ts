@@ -284,6 +284,28 @@ describe('in memory', () => {
     await two.until(() => two.receivedBytes === 1)
   })
 
+  test('what is said last, when the other end has taken all before, arrives', async () => {
+    const [one, two] = memoryTransports()
+    const heard: string[] = []
+    one.open({
+      onChunk: () => {},
+      onDrain: () => {
+        one.write(Buffer.from('the last'))
+        one.end()
+      },
+      onClose: () => {},
+    })
+    await new Promise<void>((resolve) => {
+      two.open({
+        onChunk: (chunk) => void heard.push(Buffer.from(chunk).toString()),
+        onDrain: () => {},
+        onClose: () => resolve(),
+      })
+      one.write(Buffer.from('the first'))
+    })
+    expect(heard).toEqual(['the first', 'the last'])
+  })
+
   test('what was written before the other end opened waits for it', async () => {
     const [one, two] = memoryTransports()
     one.write(Buffer.from('early'))
