@@ -6,6 +6,7 @@
 
 import { Status } from '../protocol/messages.ts'
 import type { Transport } from '../protocol/transport.ts'
+import type { Certificate } from './access.ts'
 import type { Logger } from './options.ts'
 import { addressIn, isRound, Repeats } from './repeats.ts'
 import { pushOf } from './replies.ts'
@@ -25,6 +26,14 @@ export interface ArrivalLimits {
 export interface Place {
   /** Gives it back; only the first call counts. */
   leave(): void
+}
+
+/** What is known of a connection before it says anything. */
+export interface Arrival {
+  /** Of the other end; whoever signed it was checked. */
+  certificate?: Certificate | undefined
+  /** Among the unauthenticated; the session gives it back. */
+  place?: Place | undefined
 }
 
 export class Arrivals {

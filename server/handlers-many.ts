@@ -27,8 +27,9 @@ const BARE_ENTRY_BYTES = 2
 const SCAN_PAGE_BYTES = 32 * 1024
 /** Keys asked of the store at a time: bounds what a page can exceed its size by. */
 const SCAN_STEP_COUNT = 16
-/** Records that one SCAN looks at, where few match its prefix, per key it was asked for. */
+/** Records that one SCAN looks at, where few match its prefix, per key it was asked for; and at the most: some ms. */
 const SCAN_LOOKED_AT_PER_COUNT = 16
+const SCAN_LOOKED_AT_MAX = 8192
 
 export function manyKeyHandlers(
   keyspace: Keyspace,
@@ -143,7 +144,7 @@ export function manyKeyHandlers(
       throw new ProtocolError(Status.BadOperand, `a count is 1 to ${SCAN_COUNT_MAX}, got ${wanted}`)
     page.at = 0
     pageKeys = 0
-    let left = wanted * SCAN_LOOKED_AT_PER_COUNT
+    let left = Math.min(wanted * SCAN_LOOKED_AT_PER_COUNT, SCAN_LOOKED_AT_MAX)
     do {
       cursor = store.scan(cursor, Math.min(SCAN_STEP_COUNT, wanted - pageKeys), keyspace.nowMs, visit)
       left -= SCAN_STEP_COUNT

@@ -16,9 +16,9 @@ import { FIRST_PEER_OPCODE, Opcode, PeerOpcode, Status } from '../protocol/messa
 import type { ReadBuffer } from '../protocol/read-buffer.ts'
 import { Reader } from '../protocol/reader.ts'
 import type { Transport, TransportEvents } from '../protocol/transport.ts'
-import type { Access, Certificate, Challenge, Principal } from './access.ts'
+import type { Access, Challenge, Principal } from './access.ts'
 import { forbidden, Rank, REQUIRED_RANKS } from './access.ts'
-import { type Place, RETRY_CONNECT_MS } from './arrivals.ts'
+import { type Arrival, RETRY_CONNECT_MS } from './arrivals.ts'
 import { FirstBytes } from './first-bytes.ts'
 import type { Handler, Requester } from './handler.ts'
 import { type Held, Holdings } from './holdings.ts'
@@ -29,7 +29,7 @@ import { PEER_FRAME_BYTES_MAX } from './peer-connection.ts'
 import { errorBytes, pushOf, writeError } from './replies.ts'
 import { Stall } from './stall.ts'
 import type { Counters } from './statistics.ts'
-import { Share, type Turns } from './turns.ts'
+import { ERROR_PRICE_BYTES, PRICES, Share, STRANGERS_PRICE_BYTES, type Turns } from './turns.ts'
 
 /** What all sessions of a server share. */
 export interface SessionHost {
@@ -50,14 +50,6 @@ export interface SessionHost {
   /** A chunk is done: something may have been written. */
   onChunkEnd(): void
   onClosed(session: Session, why: string): void
-}
-
-/** What is known of a connection before it says anything. */
-export interface Arrival {
-  /** Of the other end; whoever signed it was checked. */
-  certificate?: Certificate | undefined
-  /** Among the unauthenticated; the session gives it back. */
-  place?: Place | undefined
 }
 
 /** What a connection becomes once it turned out to come from another server. */
@@ -168,7 +160,7 @@ export class Session implements TransportEvents, Requester {
 
   /** Replies that had to wait are sent, or it is its turn: goes on with the requests that had to wait. */
   onDrain(): void {
-    if (this.#state === 'open') this.#dispatch(undefined)
+    if (this.#state === 'open' && !this.#share.isWaiting) this.#dispatch(undefined)
   }
 
   onClose(error: Error | undefined): void {
@@ -256,7 +248,10 @@ export class Session implements TransportEvents, Requester {
     const { options, counters } = this.#host
     if (this.mustAuthenticate && this.#state === 'open' && nowMs - this.#sinceMs > options.authTimeoutMs) {
       counters.authTimeouts++
-      this.#dismiss(Status.Unauthenticated, `not authenticated within ${options.authTimeoutMs} ms`)
+      const why = `not authenticated within ${options.authTimeoutMs} ms`
+      // Whoever does not read is not waited for: it would keep a place among the unauthenticated.
+      if (this.transport.unsentBytes > 0) this.destroy(why)
+      else this.#dismiss(Status.Unauthenticated, why)
       return
     }
     if (this.#holdings.unsentBytes > 0) this.#account()
@@ -329,6 +324,7 @@ export class Session implements TransportEvents, Requester {
       else this.#carryOut(reader)
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error
+      this.#share.spend(ERROR_PRICE_BYTES)
       // Handlers throw before they write; a reply that was begun all the same would be half a frame.
       if (output.at > start) output.at = start
       // Nobody can know which request an answer to id 0 is about.
@@ -355,6 +351,7 @@ export class Session implements TransportEvents, Requester {
     if (request.id === PUSH_REQUEST_ID)
       throw new ProtocolError(Status.Malformed, `request id ${PUSH_REQUEST_ID} is the server's`)
     counters.requests[request.head] = (counters.requests[request.head] as number) + 1
+    this.#share.spend(PRICES[request.head] as number)
     if (request.head === Opcode.Hello) this.#helloSeen = true
     handler(request, output, this)
   }
@@ -366,6 +363,7 @@ export class Session implements TransportEvents, Requester {
       counters.forbidden++
       throw forbidden(request.head, this.#principal?.role)
     }
+    this.#share.spend(STRANGERS_PRICE_BYTES)
     if (REQUIRED_RANKS[request.head] === Rank.Anybody) {
       this.#carryOut(request)
       output.flushCopy()

@@ -3,9 +3,25 @@
 //
 // Between sessions, which say how much they have made, and the event loop. All that wait share each later turn, in the
 // order in which they came. Whoever asks for less than a piece is not touched, and costs nothing here.
+//
+// Work is counted as bytes of replies. Requests whose work is not in proportion to their replies, nor to their own bytes,
+// of which a turn reads no more than a chunk, have a price besides.
+
+import { Opcode } from '../protocol/messages.ts'
 
 /** A piece, and what those who wait share in a turn: about a millisecond, copied out of the store and by the kernel. */
 const TURN_BYTES_MAX = 1024 * 1024
+
+/** By opcode, in bytes: what a request costs besides its reply. One that may look at thousands of records costs a turn. */
+export const PRICES = new Int32Array(256)
+for (const opcode of [Opcode.Scan, Opcode.Stats, Opcode.Peers, Opcode.Lag]) PRICES[opcode] = TURN_BYTES_MAX
+for (const opcode of [Opcode.Clear, Opcode.ForgetPeer]) PRICES[opcode] = TURN_BYTES_MAX
+for (const opcode of [Opcode.Auth, Opcode.AuthProof]) PRICES[opcode] = TURN_BYTES_MAX / 16
+PRICES[Opcode.Hello] = TURN_BYTES_MAX / 256
+/** Of a request that is answered with an error: about 15 us. */
+export const ERROR_PRICE_BYTES = TURN_BYTES_MAX / 256
+/** Of a request before authentication, where each reply is a write of its own. */
+export const STRANGERS_PRICE_BYTES = TURN_BYTES_MAX / 64
 
 /** Of all sessions of a server. */
 export class Turns {
@@ -39,6 +55,7 @@ export class Share {
   readonly #onTurn: () => void
   #fromBytes = 0
   #madeBytes = 0
+  #spentBytes = 0
 
   /** `onTurn`: to go on with what had to wait. */
   constructor(turns: Turns, onTurn: () => void) {
@@ -50,11 +67,17 @@ export class Share {
   begin(madeBytes: number): void {
     this.#fromBytes = madeBytes
     this.#madeBytes = 0
+    this.#spentBytes = 0
+  }
+
+  /** Work besides the replies, as so many bytes of them. */
+  spend(bytes: number): void {
+    this.#spentBytes += bytes
   }
 
   /** Whether another request may be carried out in this turn. */
   mayGoOn(madeBytes: number): boolean {
-    this.#madeBytes = madeBytes - this.#fromBytes
+    this.#madeBytes = madeBytes - this.#fromBytes + this.#spentBytes
     if (this.#madeBytes < TURN_BYTES_MAX) return true
     this.isWaiting = true
     this.#turns.wait(this)

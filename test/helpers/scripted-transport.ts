@@ -8,6 +8,8 @@ export class ScriptedTransport implements Transport {
   isReading = true
   isPaused = false
   isClosed = false
+  /** Closed by `end`: with what is unsent still to be sent. */
+  isEnded = false
   unsentBytes = 0
   /** Copies of what was written while the other end read. */
   readonly received: Buffer[] = []
@@ -57,6 +59,7 @@ export class ScriptedTransport implements Transport {
   }
 
   end(): void {
+    this.isEnded ||= !this.isClosed
     this.destroy()
   }
 

@@ -139,6 +139,19 @@ describe('time', () => {
     expect(host.counters.authTimeouts).toBe(1)
   })
 
+  test('is not prolonged by whoever does not read: its place is free at once', () => {
+    const host = sessionHost({ authFile: authFileOf(users) })
+    for (const isReading of [true, false]) {
+      const transport = new ScriptedTransport()
+      const session = new Session(transport, host)
+      transport.isReading = isReading
+      transport.say(frame(Opcode.Ping, 1))
+      session.check(host.nowMs + 5001)
+      expect([transport.isClosed, transport.isEnded]).toEqual([true, isReading])
+    }
+    expect(host.counters.authTimeouts).toBe(2)
+  })
+
   test('is no matter once it has authenticated', async () => {
     const host = sessionHost({ authFile: authFileOf(users) })
     const [ours, theirs] = memoryTransports()

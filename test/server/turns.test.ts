@@ -9,6 +9,7 @@ import { Session } from '../../server/session.ts'
 import { decoded, frame, payloads } from '../helpers/frames.ts'
 import { ScriptedTransport } from '../helpers/scripted-transport.ts'
 import { sessionHost, type TestHost } from '../helpers/session-host.ts'
+import { authFileOf, someUsers } from '../helpers/users.ts'
 
 const KIB = 1024
 const MIB = 1024 * KIB
@@ -72,6 +73,16 @@ describe('a turn of the event loop', () => {
     for (const end of greedy) expect(end.ids()).toHaveLength(20)
   })
 
+  test('does not come sooner because the network has taken what there was', async () => {
+    const greedy = new End(hostWithValue())
+    greedy.say(gets(50))
+    const { receivedBytes } = greedy
+    greedy.take(0)
+    expect(greedy.receivedBytes).toBe(receivedBytes)
+    for (let turn = 0; turn < 50; turn++) await nextTurn()
+    expect(greedy.ids()).toHaveLength(50)
+  })
+
   test('comes for nobody who is gone', async () => {
     const greedy = new End(hostWithValue())
     greedy.say(gets(50))
@@ -80,6 +91,65 @@ describe('a turn of the event loop', () => {
     await nextTurn()
     await nextTurn()
     expect(greedy.receivedBytes).toBe(receivedBytes)
+  })
+})
+
+describe('requests whose work is not in their replies', () => {
+  /** Requests that fill most of what is read at once. */
+  const many = (count: number, opcode: number, ...operands: unknown[]) =>
+    Buffer.concat(Array.from({ length: count }, (_, id) => frame(opcode, 1 + id, ...operands)))
+
+  test.each<[string, count: number, inATurn: number, opcode: number, operands: unknown[]]>([
+    ['SCAN', 50, 1, Opcode.Scan, [0, 'zzz', 4096]],
+    ['STATS', 50, 1, Opcode.Stats, ['memory']],
+    ['CLEAR', 50, 1, Opcode.Clear, []],
+    ['AUTH', 100, 16, Opcode.Auth, ['PLAIN', Buffer.from('n,,n=rhea,r=x')]],
+    ['HELLO', 1000, 256, Opcode.Hello, [1, 1, 0, 'x']],
+    ['an opcode that there is none of', 5000, 256, 99, []],
+  ])('%s', async (_, count, inATurn, opcode, operands) => {
+    const greedy = new End(sessionHost())
+    greedy.say(many(count, opcode, ...operands))
+    const first = greedy.ids().length
+    expect(first).toBeLessThanOrEqual(inATurn)
+    expect(first).toBeGreaterThan(0)
+    expect(greedy.isPaused).toBe(first < count && !greedy.isClosed)
+    // Two attempts to authenticate are one too many.
+    if (greedy.isClosed) return
+    for (let turn = 0; turn < count; turn++) await nextTurn()
+    expect(greedy.ids()).toEqual(Array.from({ length: count }, (_, id) => 1 + id))
+  })
+
+  test('anything at all before authentication', async () => {
+    const stranger = new End(sessionHost({ authFile: authFileOf(await someUsers()) }))
+    stranger.say(many(5000, Opcode.Ping))
+    expect(stranger.ids().length).toBeLessThanOrEqual(64)
+    for (let turn = 0; turn < 100; turn++) await nextTurn()
+    expect(stranger.ids()).toHaveLength(5000)
+  })
+
+  test('are no more than a batch of ordinary ones: these are answered at once', () => {
+    const busy = new End(hostWithValue())
+    busy.say(many(1000, Opcode.Get, 'nothing'))
+    expect(busy.ids()).toHaveLength(1000)
+  })
+
+  test.each(['arena', 'heap'] as const)('SCAN looks at 8192 records at the most, %s', async (store) => {
+    const host = sessionHost({ store })
+    const writer = new End(host)
+    for (let from = 0; from < 10_000; from += 1000) {
+      const entries = Array.from({ length: 1000 }, (_, n) => [`key ${from + n}`, 0, ''])
+      writer.say(frame(Opcode.SetMany, 1, entries))
+    }
+    const reader = new End(host)
+    const pages: unknown[][] = []
+    for (let cursor: unknown = 0; pages.length === 0 || cursor !== 0; cursor = pages.at(-1)?.[2]) {
+      reader.say(frame(Opcode.Scan, 1, cursor, 'none', 4096))
+      while (reader.isPaused) await nextTurn()
+      pages.push(decoded(payloads(Buffer.concat(reader.received)).at(-1) ?? Buffer.alloc(0)))
+      expect(pages.length).toBeLessThan(10)
+    }
+    expect(pages.length).toBeGreaterThan(1)
+    expect(pages.flatMap((page) => page[3])).toEqual([])
   })
 })
 
