@@ -68,14 +68,17 @@ const MISSING: Readonly<Record<State['name'], string>> = {
 export class Authentication {
   readonly #source: CredentialsSource
   readonly #events: AuthenticationEvents
+  readonly #nonce: (() => string) | undefined
   #state: State = { name: 'idle' }
   #isDemanded = false
   #attempt = 0
   #derivation: Promise<unknown> = Promise.resolve()
 
-  constructor(source: CredentialsSource, events: AuthenticationEvents) {
+  /** `nonce`: gives each attempt one that was never used; left out, random. */
+  constructor(source: CredentialsSource, events: AuthenticationEvents, nonce?: () => string) {
     this.#source = source
     this.#events = events
+    this.#nonce = nonce
   }
 
   /** Begins an attempt: asks for credentials, then sends AUTH. `reason`: whether the server wants that at all. */
@@ -125,7 +128,7 @@ export class Authentication {
       // Loaded, and node:crypto with it, only by who has to prove something.
       const { SCRAM_MECHANISM, ScramClient } = await import('./scram.ts')
       if (attempt !== this.#attempt) return
-      const scram = new ScramClient(username, password)
+      const scram = new ScramClient(username, password, this.#nonce?.())
       this.#state = { name: 'greeting', scram }
       this.#events.onRequest(Opcode.Auth, [SCRAM_MECHANISM, scram.first()])
     } catch (error) {

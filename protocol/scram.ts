@@ -65,7 +65,7 @@ export class ScramClient {
   readonly #iterationsMin: number
   #state: ClientState = { name: 'new' }
 
-  /** `nonce` and `iterationsMin` are for test vectors; left out, random, and SCRAM_ITERATIONS_MIN. */
+  /** `nonce`: one that was never used; left out, random. `iterationsMin` is for test vectors. */
   constructor(
     username: string,
     password: string,
@@ -124,7 +124,7 @@ type ServerState =
 
 /** The end that has the keys of everybody's password. */
 export class ScramServer {
-  readonly #keysOf: (username: string) => ScramKeys
+  readonly #keysOf: (username: string, clientNonce: string) => ScramKeys
   readonly #nonce: string
   #state: ServerState = { name: 'new' }
 
@@ -132,7 +132,7 @@ export class ScramServer {
    * `keysOf` never says that a name is unknown, but gives keys that nobody has the password of. `nonce`: this end's
    * part, for test vectors; left out, random.
    */
-  constructor(keysOf: (username: string) => ScramKeys, nonce: string = newNonce()) {
+  constructor(keysOf: (username: string, clientNonce: string) => ScramKeys, nonce: string = newNonce()) {
     this.#keysOf = keysOf
     this.#nonce = nonce
   }
@@ -142,7 +142,7 @@ export class ScramServer {
     inState(this.#state, 'new')
     this.#state = { name: 'over' }
     const { username, nonce: clientNonce, bare } = readClientFirst(clientFirst)
-    const keys = this.#keysOf(username)
+    const keys = this.#keysOf(username, clientNonce)
     const nonce = clientNonce + this.#nonce
     const text = writeServerFirst(nonce, keys.salt, keys.iterations)
     this.#state = { name: 'challenged', username, keys, nonce, messages: `${bare},${text}` }
@@ -183,6 +183,7 @@ function isSame(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && timingSafeEqual(a, b)
 }
 
-function newNonce(): string {
+/** Random, and long enough to come once. */
+export function newNonce(): string {
   return randomBytes(NONCE_BYTES).toString('base64')
 }

@@ -12,6 +12,7 @@ import { Opcode, Status } from '../protocol/messages.ts'
 import { type ScramKeys, ScramServer } from '../protocol/scram.ts'
 import { CLUSTER_USER, ClusterSecret } from './cluster-secret.ts'
 import { type Logger, OptionError, type ResolvedServerOptions } from './options.ts'
+import type { OwnNonces } from './peer-authentication.ts'
 import { addressIn, isRound, printable, Repeats } from './repeats.ts'
 import { AuthFileError, isRole, ROLES, type Role, Users } from './users.ts'
 
@@ -75,8 +76,14 @@ export const NO_CERTIFICATE: Certificate = { commonName: undefined, units: [], a
 export interface PeerProofs {
   /** Each end proves to know it. */
   secret?: ClusterSecret | undefined
+  /** Of this server's own attempts: they are remembered while they are under way. */
+  ownNonces?: OwnNonces | undefined
   /** Of the other end: it must name what that calls itself. */
   certificate?: Certificate | undefined
+  /** Whether the certificate is that of a server; left out: yes, or there is none. */
+  isPeer?: boolean | undefined
+  /** The other end has handed this server's own proof back to it. */
+  isReflected?: boolean | undefined
 }
 
 /** Somebody who has proved who it is, or need not. */
@@ -89,6 +96,8 @@ export interface Principal {
   /** What it has proved to have, of the auth file or of the cluster secret. */
   readonly keys?: ScramKeys
   readonly certificate?: Certificate
+  /** What it has proved to have is this server's own proof: so it is this server, or has proved nothing. */
+  readonly isReflected?: boolean
 }
 
 export interface AccessSetup {
@@ -111,6 +120,7 @@ export class Access {
   readonly #setup: AccessSetup
   readonly #everybody: Principal
   readonly #repeats = new Repeats()
+  readonly #ownNonces: OwnNonces = new Set()
   #known: Known
   /** Of the secret; undefined until they are derived. */
   #clusterKeys: ScramKeys | undefined
@@ -141,8 +151,10 @@ export class Access {
 
   /** What a server must prove that this one has dialed, and that has shown this certificate. */
   proofs(certificate: Certificate | undefined): PeerProofs {
-    if (this.secret !== undefined) return { secret: this.secret }
-    return this.#mustAuthenticate ? { certificate: certificate ?? NO_CERTIFICATE } : {}
+    if (this.secret !== undefined) return { secret: this.secret, ownNonces: this.#ownNonces }
+    if (!this.#mustAuthenticate) return {}
+    const shown = certificate ?? NO_CERTIFICATE
+    return { certificate: shown, isPeer: this.#certified(shown)?.isPeer === true }
   }
 
   /** Who somebody is that has said nothing yet; undefined: it must authenticate first. */
@@ -165,9 +177,16 @@ export class Access {
 
   /** One attempt to authenticate. */
   challenge(): Challenge {
+    let isReflected = false
     return new Challenge(
-      (name) => this.#keysOf(name),
-      (name, keys) => this.#proven(name, keys),
+      (name, clientNonce) => {
+        isReflected = this.#ownNonces.has(clientNonce)
+        return this.#keysOf(name)
+      },
+      (name, keys) => {
+        const proven = this.#proven(name, keys)
+        return proven === undefined || !isReflected ? proven : { ...proven, isReflected }
+      },
       this.#setup.nonce?.(),
     )
   }
@@ -273,14 +292,14 @@ export class Challenge {
   #keys: ScramKeys | undefined
 
   constructor(
-    keysOf: (name: string) => ScramKeys,
+    keysOf: (name: string, clientNonce: string) => ScramKeys,
     proven: (name: string, keys: ScramKeys) => Principal | undefined,
     nonce: string | undefined,
   ) {
     this.#proven = proven
-    this.#scram = new ScramServer((name) => {
+    this.#scram = new ScramServer((name, clientNonce) => {
       this.name = name
-      this.#keys = keysOf(name)
+      this.#keys = keysOf(name, clientNonce)
       return this.#keys
     }, nonce)
   }

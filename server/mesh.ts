@@ -9,7 +9,7 @@
 
 import { performance } from 'node:perf_hooks'
 import type { Transport } from '../protocol/transport.ts'
-import type { Certificate, PeerProofs } from './access.ts'
+import type { PeerProofs } from './access.ts'
 import { AddressBook } from './address-book.ts'
 import type { ClusterSecret } from './cluster-secret.ts'
 import type { Logger } from './options.ts'
@@ -123,11 +123,12 @@ export class Mesh {
   }
 
   /**
-   * A connection that said a peer's HELLO: its frames are to be given to `take` of what this returns. `certificate`: by
-   * which it may.
+   * A connection that said a peer's HELLO: its frames are to be given to `take` of what this returns. With what it has
+   * proved.
    */
-  accept(transport: Transport, certificate?: Certificate): PeerConnection {
-    const connection = new PeerConnection(transport, undefined, undefined, this.#events, { certificate })
+  accept(transport: Transport, { certificate, isReflected }: PeerProofs): PeerConnection {
+    const proofs = { certificate, isReflected }
+    const connection = new PeerConnection(transport, undefined, undefined, this.#events, proofs)
     this.#connections.add(connection)
     return connection
   }
@@ -207,7 +208,7 @@ export class Mesh {
         connection.bye('self', 'this server has reached itself')
         return
       }
-      connection.mustBeCertified(hello.label)
+      connection.mustBelong(hello.label)
       this.replicator.check(hello)
       if (connection.channel === Channel.Bulk) this.#joinBulk(connection, hello)
       else this.#joinStream(connection, hello)

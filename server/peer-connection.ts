@@ -16,7 +16,7 @@ import { FIRST_ERROR, FIRST_PEER_OPCODE, PeerOpcode, Status } from '../protocol/
 import { Reader } from '../protocol/reader.ts'
 import type { Transport } from '../protocol/transport.ts'
 import { Writer } from '../protocol/writer.ts'
-import { type Certificate, isCertified, NO_CERTIFICATE, type PeerProofs } from './access.ts'
+import { isCertified, NO_CERTIFICATE, type PeerProofs } from './access.ts'
 import type { ClusterSecret } from './cluster-secret.ts'
 import { PeerAuthentication, UNAUTHENTICATED_BYTES_MAX } from './peer-authentication.ts'
 import type { LinkState } from './replication/link-state.ts'
@@ -68,8 +68,7 @@ export class PeerConnection {
   readonly dialed: string | undefined
   /** What a dialed connection proves, and wants to be proved. */
   readonly secret: ClusterSecret | undefined
-  /** By which the other end is a server; it must name what that calls itself. */
-  readonly certificate: Certificate | undefined
+  readonly #proofs: PeerProofs
   /** Monotonic time of the last bytes, in ms. */
   heardMs: number
   hello: PeerHello | undefined
@@ -94,10 +93,10 @@ export class PeerConnection {
     channel: Channel | undefined,
     dialed: string | undefined,
     events: PeerConnectionEvents,
-    { secret, certificate }: PeerProofs = {},
+    proofs: PeerProofs = {},
   ) {
-    this.secret = secret
-    this.certificate = certificate
+    this.#proofs = proofs
+    this.secret = proofs.secret
     this.#transport = transport
     this.remote = transport.remote
     this.channel = channel
@@ -159,7 +158,8 @@ export class PeerConnection {
   }
 
   #authenticate(secret: ClusterSecret): void {
-    this.#authentication = new PeerAuthentication(secret, {
+    const { ownNonces = new Set() } = this.#proofs
+    this.#authentication = new PeerAuthentication(secret, ownNonces, {
       onRequest: (frame) => this.send(frame),
       onDone: () => {
         this.#authentication = undefined
@@ -279,11 +279,20 @@ export class PeerConnection {
     return nowMs - this.heardMs < 2 * pingMs
   }
 
-  /** Throws a PeerRefusal if its certificate is what proves it, and that names somebody else. */
-  mustBeCertified(label: string): void {
-    if (this.certificate === undefined || isCertified(label, this.certificate)) return
-    const why = this.certificate === NO_CERTIFICATE ? 'it has no' : `${label} is not named by its`
-    throw new PeerRefusal('certificate', `${why} certificate`)
+  /**
+   * Throws a PeerRefusal if what it has proved is not its own, or its certificate is what proves it and names somebody
+   * else, or no server.
+   */
+  mustBelong(label: string): void {
+    const { certificate, isPeer = true, isReflected = false } = this.#proofs
+    if (isReflected)
+      throw new PeerRefusal('secret', 'it has proved nothing: the proof was made by this server')
+    if (certificate === undefined) return
+    if (!isCertified(label, certificate)) {
+      const why = certificate === NO_CERTIFICATE ? 'it has no' : `${label} is not named by its`
+      throw new PeerRefusal('certificate', `${why} certificate`)
+    }
+    if (!isPeer) throw new PeerRefusal('role', 'its certificate does not have the role peer (OU)')
   }
 
   /** Closes it if it has brought no byte for too long; `roundMs`: between two rounds, when bulk is silent. */

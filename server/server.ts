@@ -343,7 +343,7 @@ export class OrmucoCacheServer implements AsyncDisposable {
     const { counters } = this.#host
     counters.clients--
     counters.peers++
-    const connection = this.#mesh.accept(session.transport, session.principal?.certificate)
+    const connection = this.#mesh.accept(session.transport, session.principal ?? {})
     connection.take(bytes, at, end)
     return connection
   }

@@ -8,7 +8,16 @@ import type { PeerHello } from './peer-messages.ts'
 import type { Replica } from './replica.ts'
 
 /** Why a server is not let in. */
-export type RefusalCode = 'version' | 'cluster' | 'self' | 'label' | 'removed' | 'members' | 'certificate'
+export type RefusalCode =
+  | 'version'
+  | 'cluster'
+  | 'self'
+  | 'label'
+  | 'removed'
+  | 'members'
+  | 'certificate'
+  | 'role'
+  | 'secret'
 
 export class PeerRefusal extends Error {
   override readonly name = 'PeerRefusal'

@@ -228,7 +228,7 @@ export class FuzzedServer {
       turns: new Turns(),
       now: () => this.surroundings.wallMs,
       onPeer: (session, bytes, at, end) => {
-        const connection = mesh.accept(session.transport, session.principal?.certificate)
+        const connection = mesh.accept(session.transport, session.principal ?? {})
         connection.take(bytes, at, end)
         return connection
       },

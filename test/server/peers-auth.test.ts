@@ -3,7 +3,7 @@
 
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
-import { createServer, type Socket } from 'node:net'
+import { connect as connectSocket, createServer, type Server as NetServer, type Socket } from 'node:net'
 import { beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { FrameReader } from '../../protocol/frame.ts'
 import { Opcode, PeerOpcode, Status } from '../../protocol/messages.ts'
@@ -20,6 +20,7 @@ import { serverFiles } from '../helpers/certificates.ts'
 import { addressOf, clientOf } from '../helpers/client.ts'
 import { freshPlace, GROUP, loopbackOnly, reasonAgainst } from '../helpers/discovery.ts'
 import { eventually } from '../helpers/eventually.ts'
+import { FakePeer } from '../helpers/fake-peer.ts'
 import { decoded, frame } from '../helpers/frames.ts'
 import { allLinked, startCluster } from '../helpers/linked-servers.ts'
 import { connect, startServer } from '../helpers/server.ts'
@@ -280,6 +281,22 @@ test('a server that was dialed must be named by its certificate too', async () =
   expect(two.server.stats().replication.links).toBe(0)
 })
 
+test('a server that was dialed must have the role peer too', async () => {
+  const files = async (commonName: string, unit: string) =>
+    (await serverFiles({ commonName, units: [unit] })).mutual
+  const authFile = authFileOf(users)
+  const [one, two] = await twoOf(
+    { ...(await files('a', 'reader')), authFile },
+    { ...(await files('b', 'peer')), authFile },
+  )
+  const refused = { code: 'role', why: 'its certificate does not have the role peer (OU)' }
+  await eventually(() => two.said('peer refused')).toContainEqual(
+    expect.objectContaining({ peer: 'a', ...refused }),
+  )
+  await eventually(() => one.said('refused by peer')).toContainEqual(expect.objectContaining(refused))
+  expect(two.server.stats().replication.links).toBe(0)
+})
+
 test('who takes no other server does not give itself to one either', async () => {
   const [one, two] = await twoOf({}, { authFile: authFileOf(users) })
   const refused = { code: 'certificate', why: 'it has no certificate' }
@@ -302,6 +319,10 @@ async function impostor(answer: (request: unknown[], socket: Socket) => void): P
     })
     socket.on('data', (chunk) => frames.push(chunk))
   })
+  return listening(net)
+}
+
+async function listening(net: NetServer): Promise<string> {
   onTestFinished(() => void net.close())
   net.listen(0, '127.0.0.1')
   await once(net, 'listening')
@@ -329,6 +350,48 @@ describe('whoever dials a server that is none', () => {
     expect(requests.map(([opcode]) => opcode)).toEqual([Opcode.Auth, Opcode.AuthProof])
     expect(server.stats().replication).toMatchObject({ links: 0, refusals: 1 })
     expect(JSON.stringify([lines, requests.map(String)])).not.toContain(SECRET)
+  })
+
+  test('is not convinced of anybody by its own proof, handed back to it', async () => {
+    let evil: Promise<FakePeer> | undefined
+    const started: Promise<Told> = impostor(async ([opcode, id, ...operands], socket) => {
+      const { server } = await started
+      evil ??= FakePeer.dial(server.address?.port ?? 0, { label: 'evil' })
+      const back = await evil
+      back.request(Number(opcode), Number(id), ...operands)
+      await eventually(() => back.heard.length).toBe(opcode === Opcode.Auth ? 1 : 2)
+      if (opcode === Opcode.Auth) socket.write(frame(Status.Ok, id, back.heard[0]?.[2]))
+      else {
+        back.hello()
+        socket.destroy()
+      }
+    }).then((address) => told({ clusterSecretFile: secretFileOf(), peers: [address] }))
+    const { server, said } = await started
+    const why = 'it has proved nothing: the proof was made by this server'
+    await eventually(() => said('peer refused')).toContainEqual(
+      expect.objectContaining({ peer: 'evil', code: 'secret', why }),
+    )
+    const back = await evil
+    expect(back?.heard.map(([opcode]) => opcode)).toEqual([Status.Ok, Status.Ok, PeerOpcode.Bye])
+    await back?.closed()
+    expect(server.stats().replication.links).toBe(0)
+  })
+
+  test('and reaches itself under another name drops that, with a secret too', async () => {
+    const passage = createServer(async (socket) => {
+      const { server } = await started
+      const onward = connectSocket({ host: '127.0.0.1', port: server.address?.port ?? 0 })
+      for (const end of [socket, onward]) {
+        end.on('error', () => {})
+        onTestFinished(() => void end.destroy())
+      }
+      socket.pipe(onward).pipe(socket)
+    })
+    const address = await listening(passage)
+    const started = told({ clusterSecretFile: secretFileOf(), peers: [address] })
+    const { server, said } = await started
+    await eventually(() => said('own address skipped')).toMatchObject([{ address }])
+    expect([said('peer refused'), said('refused by peer'), server.peers()]).toEqual([[], [], []])
   })
 
   test.each<[string, Buffer, why: RegExp]>([
