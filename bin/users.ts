@@ -1,6 +1,6 @@
 // ormuco-cache users: who may come in. Adds, lists and removes the lines of an auth file; comments and other lines
-// stay as they are. Between the command line and the file; asks no server. Passwords come from a terminal or from
-// standard input, and only what is derived from them is kept.
+// stay as they are, and a file without a secret for strangers gets one. Between the command line and the file; asks no
+// server. Passwords come from a terminal or from standard input, and only what is derived from them is kept.
 
 import { randomBytes } from 'node:crypto'
 import { inspect } from 'node:util'
@@ -12,6 +12,8 @@ import {
   AuthFileError,
   formatUser,
   isUserName,
+  newStrangers,
+  parseStrangers,
   parseUsers,
   ROLES,
   type Role,
@@ -89,13 +91,19 @@ async function add(name: string, flags: AddFlags): Promise<void> {
   // Whoever wrote it into a pipe may keep that open.
   process.stdin.destroy()
   const keys = await derive(password)
-  editLines(path, (lines) => {
+  editLines(path, (present) => {
+    const lines = withStrangers(present, path)
     // The file may be another one than before the password was typed.
     const place = placeOf(wanted, lines, path)
     role = place.role
     return lines.toSpliced(place.index, 1, formatUser({ name, role, keys }))
   })
   process.stdout.write(`${name} is ${role} now\n`)
+}
+
+/** With the secret for strangers, behind the last line if it was not there: whatever comes later keeps it. */
+function withStrangers(lines: readonly string[], path: string): readonly string[] {
+  return parseStrangers(lines.join('\n'), path) === undefined ? [...lines, newStrangers()] : lines
 }
 
 /** Which line is the user's: the one there is, or a new one behind the last. */
@@ -135,7 +143,8 @@ function remove(name: string, flags: FileFlag): void {
   const path = pathOf(flags)
   // A file that is not there is an error here, and no new one.
   readUsers(path)
-  editLines(path, (lines) => {
+  editLines(path, (present) => {
+    const lines = withStrangers(present, path)
     const [line] = lineOf(name, lines, path) ?? []
     if (line === undefined)
       throw new CommandFailure(ExitCode.Failed, `${path} names no user ${inspect(name)}`)

@@ -2,11 +2,12 @@
 // whoever authenticates; knows no connection. One user a line, lines that begin with # are comments:
 //
 //   NAME:ROLE:SCRAM-SHA-256$ITERATIONS:SALT$STOREDKEY:SERVERKEY          salt and keys in base64
+//   # strangers: SECRET       the one comment that means something: 32 bytes in base64, for names that are not there
 //
 // Who reads the file learns no password, but can try many, and can play the server: it is for its owner's eyes. Errors
 // name file and line and quote no key. A Users is what stood there once; a file that changed is read into another one.
 
-import { createHash, createHmac } from 'node:crypto'
+import { createHash, createHmac, randomBytes } from 'node:crypto'
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs'
 import {
   SCRAM_ITERATIONS_DEFAULT,
@@ -25,6 +26,9 @@ export type Role = (typeof ROLES)[number]
 export const SALT_BYTES = 16
 const SALT_BYTES_MIN = 8
 const SALT_BYTES_MAX = 64
+
+/** Of what the salts of unknown names come from. */
+const SECRET_BYTES = 32
 
 /** 100 000 users and more; a file that is larger is another one. */
 const FILE_BYTES_MAX = 16 * 1024 * 1024
@@ -69,9 +73,10 @@ export class Users {
   readonly #byName: ReadonlyMap<string, User>
   readonly #strangers: Strangers
 
-  constructor(users: Iterable<User>) {
+  /** `secret`: what the file says of strangers; undefined: nothing. */
+  constructor(users: Iterable<User>, secret?: Buffer) {
     this.#byName = new Map(Array.from(users, (user) => [user.name, user]))
-    this.#strangers = new Strangers([...this.#byName.values()])
+    this.#strangers = new Strangers([...this.#byName.values()], secret)
   }
 
   /** Throws an AuthFileError. `warn` hears of a file that others can read. */
@@ -83,7 +88,7 @@ export class Users {
         { path, mode: (mode & 0o777).toString(8), wanted: '600' },
         'others may read or change the auth file',
       )
-    return new Users(parseUsers(text, path).values())
+    return new Users(parseUsers(text, path).values(), parseStrangers(text, path))
   }
 
   find(name: string): User | undefined {
@@ -105,16 +110,18 @@ export class Users {
 
 /**
  * Keys for names that are not in the file. They come from what is, so that every server that has this file, and each
- * of their processes, gives a name the same salt: where two differed, the name would be known to be unknown.
+ * of their processes, gives a name the same salt: where two differed, the name would be known to be unknown. So it
+ * would be where salts differed before and after a change of the file: they come from the secret in it, which stays.
+ * A file without one still answers alike until it is changed.
  */
 class Strangers {
   readonly #secret: Buffer
   readonly #iterations: number
 
-  constructor(users: readonly User[]) {
-    const secret = createHash('sha256')
-    for (const { keys } of users) secret.update(keys.storedKey).update(keys.serverKey)
-    this.#secret = secret.digest()
+  constructor(users: readonly User[], secret: Buffer | undefined) {
+    this.#secret = secret ?? digestOf(users)
+    // Where users differ in this, those of the fewer are known anyway; a number that stays would be all strangers'
+    // alone when every user has got another.
     this.#iterations = mostFrequent(users.map(({ keys }) => keys.iterations)) ?? SCRAM_ITERATIONS_DEFAULT
   }
 
@@ -130,6 +137,12 @@ class Strangers {
   #bytes(what: string, name: string): Buffer {
     return createHmac('sha256', this.#secret).update(`${what} of ${name}`).digest()
   }
+}
+
+function digestOf(users: readonly User[]): Buffer {
+  const digest = createHash('sha256')
+  for (const { keys } of users) digest.update(keys.storedKey).update(keys.serverKey)
+  return digest.digest()
 }
 
 function mostFrequent(numbers: readonly number[]): number | undefined {
@@ -180,6 +193,36 @@ export function parseUsers(text: string, path: string): Map<number, User> {
   return users
 }
 
+/**
+ * The secret that salts of unknown names come from; undefined: the file has none, since it was made by hand or by an
+ * older version. Throws an AuthFileError that names `path`.
+ */
+export function parseStrangers(text: string, path: string): Buffer | undefined {
+  let found: { line: number; secret: Buffer } | undefined
+  for (const [index, raw] of text.split('\n').entries()) {
+    const written = /^#\s*strangers:(.*)$/.exec(raw.trim())?.[1]?.trim()
+    if (written === undefined) continue
+    const line = index + 1
+    const secret = decode(written, SECRET_BYTES, SECRET_BYTES)
+    if (secret === undefined)
+      throw new AuthFileError(
+        path,
+        line,
+        'the secret for strangers is not possible',
+        `${SECRET_BYTES} bytes in base64, or no such line: \`ormuco-cache users\` writes one`,
+      )
+    if (found !== undefined)
+      throw new AuthFileError(path, line, `strangers stand in line ${found.line} already`, 'one such line')
+    found = { line, secret }
+  }
+  return found?.secret
+}
+
+/** A new secret for strangers, as a line. */
+export function newStrangers(): string {
+  return `# strangers: ${randomBytes(SECRET_BYTES).toString('base64')}`
+}
+
 export function formatUser({ name, role, keys }: User): string {
   const { salt, iterations, storedKey, serverKey } = keys
   const [salted, stored, server] = [salt, storedKey, serverKey].map((bytes) => bytes.toString('base64'))
@@ -207,8 +250,8 @@ function parseUser(content: string, refusal: Refusal): User {
       `${SCRAM_ITERATIONS_MIN} to ${SCRAM_ITERATIONS_MAX}`,
     )
   const bytes = (what: string, text: string | undefined, min: number, max: number): Buffer => {
-    const decoded = Buffer.from(text ?? '', 'base64')
-    if (decoded.toString('base64') === text && decoded.length >= min && decoded.length <= max) return decoded
+    const decoded = decode(text ?? '', min, max)
+    if (decoded !== undefined) return decoded
     throw refusal(
       `the ${what} of ${name} is not possible`,
       `${min === max ? min : `${min} to ${max}`} bytes in base64`,
@@ -224,4 +267,11 @@ function parseUser(content: string, refusal: Refusal): User {
       serverKey: bytes('server key', serverKey, SCRAM_KEY_BYTES, SCRAM_KEY_BYTES),
     },
   }
+}
+
+/** What stands there in base64, written as this program writes it; undefined: it is not, or has not so many bytes. */
+function decode(text: string, bytesMin: number, bytesMax: number): Buffer | undefined {
+  const decoded = Buffer.from(text, 'base64')
+  const { length } = decoded
+  return decoded.toString('base64') === text && length >= bytesMin && length <= bytesMax ? decoded : undefined
 }

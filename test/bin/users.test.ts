@@ -68,7 +68,7 @@ describe('from a pipe', () => {
     const inVariable = { env: { CACHE_AUTH_FILE: path }, stdin: 'builder' }
     expect((await users('add bob -r ADMIN', inVariable)).stdout).toBe('bob is admin now\n')
     expect(readFileSync(path, 'utf8')).toMatch(
-      /^# the shop\n\nalice:writer:SCRAM-SHA-256\$.*\nbob:admin:.*\n$/,
+      /^# the shop\n\n# strangers: [\w+/]{43}=\nalice:writer:SCRAM-SHA-256\$.*\nbob:admin:.*\n$/,
     )
     expect((await users('list', { dotEnv: `CACHE_AUTH_FILE=${path}` })).stdout).toBe(
       'alice  writer\nbob    admin\n',
@@ -93,15 +93,44 @@ describe('from a pipe', () => {
     expect(roles(path)).toEqual(['alice reader'])
 
     expect((await users(`remove alice -f ${path}`)).stdout).toBe('alice is removed\n')
-    expect(readFileSync(path, 'utf8')).toBe('\n# the end\n')
+    expect(readFileSync(path, 'utf8')).toMatch(/^# strangers: .*\n\n# the end\n$/)
     expect(readdirSync(folder)).toEqual(['users'])
+  })
+
+  test('a name that is unknown keeps its salt, whoever is added, changed and removed', async () => {
+    const path = join(newFolder(), 'users')
+    const salt = () => Users.read(path).keysOf('mallory').salt
+    const add = (line: string) => users(`add ${line} -f ${path}`, { stdin: 'secret' })
+    await add('alice -r reader')
+    const before = salt()
+    const [strangers] = readFileSync(path, 'utf8').split('\n')
+    await add('bob -r writer')
+    expect(salt()).toEqual(before)
+    await add('alice --replace')
+    expect(salt()).toEqual(before)
+    await users(`remove alice -f ${path}`)
+    expect(salt()).toEqual(before)
+    expect(readFileSync(path, 'utf8').split('\n')[0]).toBe(strangers)
+    expect((statSync(path).mode & 0o777).toString(8)).toBe(process.platform === 'win32' ? '666' : '600')
+  })
+
+  test('a file without a secret for strangers gets one with its next change', async () => {
+    const path = join(newFolder(), 'users')
+    const bob = `bob:reader:SCRAM-SHA-256$15000:AAAAAAAAAAA=$${KEY}:${KEY}`
+    writeFileSync(path, `# mine\n${bob}\n${bob.replace('bob', 'carol')}\n`, { mode: 0o600 })
+    await run(`remove carol -f ${path}`)
+    const written = readFileSync(path, 'utf8')
+    expect(written).toMatch(/\n# strangers: .*\n$/)
+    expect(written.split('\n').slice(0, 2)).toEqual(['# mine', bob])
+    await users(`add dora -r reader -f ${path}`, { stdin: 'secret' })
+    expect(readFileSync(path, 'utf8').startsWith(written)).toBe(true)
   })
 
   test('the same password is another line each time', async () => {
     const path = join(newFolder(), 'users')
     await users(`add alice -r reader -f ${path}`, { stdin: 'secret' })
     await users(`add bob -r reader -f ${path}`, { stdin: 'secret' })
-    const [alice, bob] = readFileSync(path, 'utf8').split('\n')
+    const [, alice, bob] = readFileSync(path, 'utf8').split('\n')
     expect(alice?.replace('alice', 'bob')).not.toBe(bob)
     expect(`${alice}${bob}`).not.toContain('secret')
   })

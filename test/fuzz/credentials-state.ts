@@ -8,7 +8,7 @@ import {
   readServerFirst,
   ScramError,
 } from '../../protocol/scram-messages.ts'
-import { AuthFileError, formatUser, parseUsers } from '../../server/users.ts'
+import { AuthFileError, formatUser, parseStrangers, parseUsers } from '../../server/users.ts'
 import type { Random } from '../server/store/random.ts'
 import { clientFirst } from './auth-messages.ts'
 import { ROLES, userOf } from './doors.ts'
@@ -68,6 +68,8 @@ function spoilt(good: Buffer, random: Random): Buffer {
 function readFile(bytes: Buffer): string {
   const text = bytes.toString()
   try {
+    const strangers = parseStrangers(text, 'the file')?.toString('base64') ?? ''
+    demand(text.includes(strangers), 'a secret that does not stand in the file', () => strangers)
     const users = [...parseUsers(text, 'the file').values()]
     for (const user of users) {
       const line = formatUser(user)
@@ -93,10 +95,14 @@ function readMessage(read: () => void): string {
 }
 
 const USERS = Object.entries(ROLES[0] ?? {}).map(([name, role]) => userOf(name, role))
-const AUTH_FILE = ['# users', '', ...USERS.map(formatUser), ''].join('\n')
-const SECRETS = USERS.flatMap(({ keys }) =>
-  [keys.storedKey, keys.serverKey].map((key) => key.toString('base64').slice(0, 20)),
-)
+const STRANGERS = Buffer.alloc(32, 7).toString('base64')
+const AUTH_FILE = ['# users', `# strangers: ${STRANGERS}`, '', ...USERS.map(formatUser), ''].join('\n')
+const SECRETS = [
+  STRANGERS.slice(0, 20),
+  ...USERS.flatMap(({ keys }) =>
+    [keys.storedKey, keys.serverKey].map((key) => key.toString('base64').slice(0, 20)),
+  ),
+]
 
 export const credentialsState: State = {
   name: 'credentials',

@@ -5,7 +5,16 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { deriveScramKeys, ScramClient, ScramError, ScramServer } from '../../protocol/scram.ts'
-import { AuthFileError, formatUser, isUserName, parseUsers, type User, Users } from '../../server/users.ts'
+import {
+  AuthFileError,
+  formatUser,
+  isUserName,
+  newStrangers,
+  parseStrangers,
+  parseUsers,
+  type User,
+  Users,
+} from '../../server/users.ts'
 
 const SALT = 'W22ZaJ0SNY7soEsUEjb6gQ=='
 const STORED = Buffer.alloc(32, 1).toString('base64')
@@ -147,6 +156,40 @@ describe('a file', () => {
   })
 })
 
+describe('a secret for strangers', () => {
+  const SECRET = Buffer.alloc(32, 3).toString('base64')
+  const ALLOWED = '32 bytes in base64, or no such line: `ormuco-cache users` writes one'
+
+  test('is one comment of the file, or missing', () => {
+    for (const line of [
+      `# strangers: ${SECRET}`,
+      `\ufeff#strangers:${SECRET}\r`,
+      `  #  strangers:  ${SECRET} `,
+    ])
+      expect(parseStrangers(`alice:admin:${KEYS}\n${line}\n# end`, 'users')).toEqual(Buffer.alloc(32, 3))
+    expect(parseStrangers(`# users, and strangers: none\nalice:admin:${KEYS}`, 'users')).toBeUndefined()
+    const [one, two] = [newStrangers(), newStrangers()]
+    expect(parseStrangers(one, 'users')).toHaveLength(32)
+    expect(one).not.toBe(two)
+  })
+
+  const problem = 'the secret for strangers is not possible'
+  test.each([
+    ['# strangers:', problem, ALLOWED],
+    ['# strangers: see below', problem, ALLOWED],
+    [`# strangers: ${SECRET.slice(0, -1)}`, problem, ALLOWED],
+    [`# strangers: ${SALT}`, problem, ALLOWED],
+    [`# strangers: AAAA${SECRET}`, problem, ALLOWED],
+    [`# strangers: ${SECRET} ${SECRET}`, problem, ALLOWED],
+    [`# strangers: ${SECRET}\n# strangers: ${SECRET}`, 'strangers stand in line 2 already', 'one such line'],
+  ])('as %j is refused', (text, why, allowed) => {
+    const path = newFile(`alice:admin:${KEYS}\n${text}\n`)
+    const error = refusal(() => Users.read(path))
+    expect(error.message).toBe(`${path} line ${text.split('\n').length + 1}: ${why}; allowed: ${allowed}`)
+    expect(error.message).not.toContain(SECRET)
+  })
+})
+
 test.each<[name: string, isPossible: boolean]>([
   ['a', true],
   ['a'.repeat(128), true],
@@ -211,7 +254,18 @@ describe('a name that is unknown', () => {
     expect(new Users(list).keysOf('mallory')).toEqual(Users.read(path).keysOf('mallory'))
   })
 
-  test('has another salt where the file has other keys', async () => {
+  test('keeps its keys while users come, change and go, if the file has a secret', async () => {
+    const [alice, bob] = [await newUser('alice', 'a'), await newUser('bob', 'b')]
+    const strangers = newStrangers()
+    const keysIn = (...lines: string[]) => Users.read(newFile(lines.join('\n'))).keysOf('mallory')
+    const keys = keysIn(strangers, formatUser(alice))
+    expect(keysIn(strangers, formatUser(alice), formatUser(bob))).toEqual(keys)
+    expect(keysIn(formatUser(await newUser('alice', 'c')), strangers)).toEqual(keys)
+    expect(keysIn(strangers).salt).toEqual(keys.salt)
+    expect(keysIn(newStrangers(), formatUser(alice)).salt).not.toEqual(keys.salt)
+  })
+
+  test('has another salt where the file has other keys, and no secret', async () => {
     const salts = [
       new Users([await newUser('alice', 'a')]),
       new Users([await newUser('alice', 'b')]),
