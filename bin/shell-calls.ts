@@ -5,6 +5,7 @@
 import { writeAcks } from '../client/acks.ts'
 import type { Version } from '../client/calls.ts'
 import { readVersion, scanPrefix, writeKey } from '../client/keys.ts'
+import { Listing } from '../client/listing.ts'
 import type { Credentials } from '../protocol/authentication.ts'
 import { CacheError, ProtocolError } from '../protocol/errors.ts'
 import { BOOT_ID_BYTES, KEYS_PER_REQUEST_MAX } from '../protocol/limits.ts'
@@ -33,8 +34,6 @@ export interface ScanPage {
 }
 
 const SCAN_COUNT = 1000
-/** How often a listing begins anew because the server is another one. */
-const SCAN_RESTARTS_MAX = 8
 const ENCODINGS: ReadonlyMap<number, string> = new Map<number, string>(
   Object.entries(ValueFlags).map(([name, flags]) => [flags, name]),
 )
@@ -192,27 +191,20 @@ export class ServerCalls {
   }
 
   /**
-   * All keys with a prefix; each page has the whole time of the deadline. A cursor means nothing to another server: there
-   * it begins anew, and keys may come again.
+   * All keys with a prefix; each page has the whole time of the deadline. Where another server answers, keys may come
+   * again.
    */
   async *pages(prefix: string): AsyncGenerator<string[], void, undefined> {
-    let cursor = 0
-    let boot: string | undefined
-    let restarts = 0
-    for (;;) {
+    const listing = new Listing(this.#deadline.timeoutMs)
+    while (!listing.isOver) {
       this.#deadline.renew()
-      const page = await this.scan(cursor, prefix, SCAN_COUNT)
-      const isForeign = cursor !== 0 && page.bootId !== boot
-      boot = page.bootId
-      cursor = isForeign ? 0 : page.cursor
-      if (!isForeign) yield page.keys
-      else if (++restarts > SCAN_RESTARTS_MAX)
-        throw new CacheError(
-          'CACHE_UNAVAILABLE',
-          `the server changed ${restarts} times while its keys were listed`,
-          { retriable: true, server: this.server },
-        )
-      if (!isForeign && cursor === 0) return
+      const startMs = performance.now()
+      const { bootId, cursor, keys } = await this.scan(listing.cursor, prefix, SCAN_COUNT)
+      const ms = performance.now() - startMs
+      const { server } = this
+      const error = listing.take({ boot: bootId, server, cursor, keyCount: keys.length, ms })
+      if (error !== undefined) throw error
+      if (listing.isPage) yield keys
     }
   }
 

@@ -12,6 +12,7 @@ import { mayHaveActed } from './call-errors.ts'
 import type { CallOptions, Stored } from './calls.ts'
 import type { ClientCounters, Ends } from './ends.ts'
 import { checkKey, readVersion, scanPrefix, writeKey } from './keys.ts'
+import { Listing } from './listing.ts'
 import type { Requests } from './requests.ts'
 
 /** Keys in one request. */
@@ -19,8 +20,6 @@ const PART_KEYS_MAX = 512
 /** Bytes of keys and values in one request, but for a single larger value. */
 const PART_BYTES_MAX = FRAME_OVERHEAD_BYTES_MAX - 8 * 1024
 const SCAN_COUNT = 1000
-/** How often a listing begins anew because the server is another one. */
-const SCAN_RESTARTS_MAX = 8
 
 /** An entry as it is sent. */
 interface Encoded {
@@ -199,8 +198,8 @@ export class ManyKeys {
   }
 
   /**
-   * Pages of keys with a prefix; `behaviour` throws. A cursor means nothing to another server, nor to the same one after
-   * a restart: there it begins anew, and what was given before may be given again.
+   * Pages of keys with a prefix; `behaviour` throws. Where another server answers, what was given before may be given
+   * again.
    */
   async *pages(
     ownPrefix: string,
@@ -209,12 +208,12 @@ export class ManyKeys {
   ): AsyncGenerator<string[]> {
     const prefix = scanPrefix(ownPrefix, this.#keyPrefix)
     const cutFrom = this.#keyPrefix.length
-    let cursor = 0
-    let boot: string | undefined
-    let restarts = 0
-    for (;;) {
+    const listing = new Listing(options?.timeoutMs ?? this.#requests.timeoutMs)
+    while (!listing.isOver) {
       const page: string[] = []
-      let isForeign = false
+      let cursor = 0
+      let boot: string | undefined
+      const startMs = performance.now()
       await this.#ask(
         Opcode.Scan,
         3,
@@ -223,33 +222,26 @@ export class ManyKeys {
         undefined,
         (writer) => {
           writer.reserve(64 + prefix.length * 3)
-          writer.int(cursor)
+          writer.int(listing.cursor)
           writer.string(prefix)
           writer.int(SCAN_COUNT)
         },
         (reply) => {
           // Who answers, not who was connected when it was asked: it may have waited for a connection.
-          const answering = this.#requests.hello?.bootId
-          isForeign = cursor !== 0 && answering !== boot
-          boot = answering
-          if (isForeign) return
+          boot = this.#requests.hello?.bootId
           reply.required('cursor')
           cursor = reply.uint()
           reply.required('keys')
           for (let left = reply.array(); left > 0; left--) page.push(reply.string().slice(cutFrom))
         },
       )
-      if (isForeign) {
-        if (++restarts > SCAN_RESTARTS_MAX) {
-          const error = restless(restarts)
-          this.#ends.count(error)
-          throw error
-        }
-        cursor = 0
-        continue
+      const ms = performance.now() - startMs
+      const error = listing.take({ boot, cursor, keyCount: page.length, ms })
+      if (error !== undefined) {
+        this.#ends.count(error)
+        throw error
       }
-      if (page.length > 0) yield page
-      if (cursor === 0) return
+      if (listing.isPage && page.length > 0) yield page
     }
   }
 
@@ -351,16 +343,6 @@ const value: ByteRange = emptyRange()
 
 function skipsAll(): CacheError {
   return new CacheError('CACHE_PROTOCOL', 'the server skips every key it is asked for')
-}
-
-function restless(changes: number): CacheError {
-  return new CacheError(
-    'CACHE_UNAVAILABLE',
-    `the server changed ${changes} times while its keys were listed`,
-    {
-      retriable: true,
-    },
-  )
 }
 
 function overdue({ timeoutMs }: { timeoutMs: number }, keysLeft: number): CacheError | undefined {

@@ -265,6 +265,22 @@ test('a listing that goes on at another server begins anew there', async () => {
   expect(await shell.run('keys')).toMatchObject({ text: 'one-0\ntwo-0\ntwo-200\n', exit: 0 })
 })
 
+test('a listing ends where a server would keep it for ever', async () => {
+  let pages = 0
+  const shell = new TestShell(
+    dialFake((server, _, id) => {
+      // Where it does not end, it gets no more replies: the test does.
+      if (pages < 50) server.write(frame(Status.Ok, id, [5, 9, 9][pages++] ?? 9, []))
+    }),
+    { timeoutMs: 1000 },
+  )
+  expect(await shell.run('keys')).toMatchObject({
+    text: '(error) CACHE_PROTOCOL a cursor goes up, got 9 after 9\n',
+    exit: 4,
+  })
+  expect(pages).toBe(3)
+})
+
 test('what Tab offers ends where another server answers, and is not taken for all', async () => {
   const shell = new TestShell(dialsOfTwo())
   await shell.connection.connect(new Deadline(5000, new AbortController().signal))

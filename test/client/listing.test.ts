@@ -1,6 +1,6 @@
 // keys(): what it lists while nothing changes and while everything does, and how it ends.
 
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import type { OrmucoCacheClient } from '../../client/client.ts'
 import { Status } from '../../protocol/messages.ts'
 import { CLIENT_SURROUNDINGS, clientIn, clientOf, nextEvent } from '../helpers/client.ts'
@@ -153,6 +153,59 @@ describe('another server in the middle', () => {
       message: 'the server changed 9 times while its keys were listed',
     })
     expect(client.counters()).toMatchObject({ unavailable: 1, outages: 0 })
+  })
+})
+
+describe('a server that would keep it for ever', () => {
+  /** A client that lets it: even then the test ends. */
+  const PATIENCE_PAGES = 50
+
+  test.each([
+    ['stays', [17, 17]],
+    ['goes down', [17, 16]],
+    ['goes in circles', [17, 4711, 17]],
+  ])('whose cursor %s: it rejects', async (_, cursors) => {
+    let pages = 0
+    const server = await startFakeServer({
+      onRequest: ([, id], connection) => {
+        if (pages === PATIENCE_PAGES) connection.socket.destroy()
+        else connection.send([Status.Ok, id, cursors[pages++ % cursors.length], []])
+      },
+    })
+    const client = clientOf(server.address, { onUnavailable: 'ignore' })
+    const [last, first] = [cursors.at(-1), cursors.at(-2)]
+    await expect(list(client)).rejects.toMatchObject({
+      code: 'CACHE_PROTOCOL',
+      retriable: false,
+      message: `a cursor goes up, got ${last} after ${first}`,
+    })
+    expect(pages).toBe(cursors.length)
+    expect(client.counters()).toMatchObject({ inFlight: 0 })
+  })
+
+  test('whose pages are empty: it rejects after ten minutes of them, not of keys', async () => {
+    vi.useFakeTimers({ toFake: ['performance'] })
+    onTestFinished(() => void vi.useRealTimers())
+    let pages = 0
+    const server = await startFakeServer({
+      onRequest: ([, id], connection) => {
+        vi.advanceTimersByTime(200_000)
+        if (pages++ === PATIENCE_PAGES) connection.socket.destroy()
+        else connection.send([Status.Ok, id, pages, pages === 3 ? ['late'] : []])
+      },
+    })
+    const client = clientOf(server.address, { timeoutMs: 300_000 })
+    const listed: string[] = []
+    const listing = async () => {
+      for await (const key of client.keys()) listed.push(key)
+    }
+    await expect(listing()).rejects.toMatchObject({
+      code: 'CACHE_TIMEOUT',
+      retriable: true,
+      message: 'pages without keys for 800 s, and no end',
+    })
+    expect(listed).toEqual(['late'])
+    expect(pages).toBe(7)
   })
 })
 

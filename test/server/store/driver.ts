@@ -165,8 +165,11 @@ export class Driver {
   scanKeys(count = 10): string[] {
     const keys: string[] = []
     let cursor = 0
-    do cursor = this.store.scan(cursor, count, this.nowMs, (slot) => keys.push(this.keyOf(slot)))
-    while (cursor !== 0)
+    do {
+      const next = this.store.scan(cursor, count, this.nowMs, (slot) => keys.push(this.keyOf(slot)))
+      if (next !== 0 && next <= cursor) throw new Error(`scan: the cursor ${next} came after ${cursor}`)
+      cursor = next
+    } while (cursor !== 0)
     return keys
   }
 
