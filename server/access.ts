@@ -10,10 +10,11 @@
 import { ProtocolError } from '../protocol/errors.ts'
 import { Opcode, Status } from '../protocol/messages.ts'
 import { type ScramKeys, ScramServer } from '../protocol/scram.ts'
+import { blockIn } from './address-block.ts'
 import { CLUSTER_USER, ClusterSecret } from './cluster-secret.ts'
 import { type Logger, OptionError, type ResolvedServerOptions } from './options.ts'
 import type { OwnNonces } from './peer-authentication.ts'
-import { addressIn, isRound, printable, Repeats } from './repeats.ts'
+import { isRound, printable, Repeats } from './repeats.ts'
 import { AuthFileError, isRole, ROLES, type Role, Users } from './users.ts'
 
 /** What a session may: all opcodes that require no higher rank. */
@@ -227,7 +228,7 @@ export class Access {
 
   /** Somebody failed to authenticate; `name` as far as it was said. */
   failed(remote: string, name: string, why: string): void {
-    const times = this.#repeats.count(addressIn(remote))
+    const times = this.#repeats.count(blockIn(remote))
     if (isRound(times))
       this.#setup.options.logger.warn({ remote, user: printable(name), why, times }, 'authentication failed')
     if (name === CLUSTER_USER) this.peerRefused(remote, 'secret', why)

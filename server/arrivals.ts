@@ -1,5 +1,5 @@
 // Connections of which nobody knows yet whose they are: in a TLS handshake, or not authenticated. They have places, few
-// of them, and fewer for each address: so strangers can neither fill the memory nor keep everybody else out.
+// of them, and fewer for each address, or block of 2^64 of them: so strangers can neither fill the memory nor keep everybody else out.
 //
 // Between whoever accepts connections and sessions. A place is taken at accept, before anything is read, and given back
 // when the connection is authenticated, or over. Who finds none is told to come again, if that costs nothing.
@@ -7,8 +7,9 @@
 import { Status } from '../protocol/messages.ts'
 import type { Transport } from '../protocol/transport.ts'
 import type { Certificate } from './access.ts'
+import { blockIn } from './address-block.ts'
 import type { Logger } from './options.ts'
-import { addressIn, isRound, Repeats } from './repeats.ts'
+import { isRound, Repeats } from './repeats.ts'
 import { pushOf } from './replies.ts'
 import type { Counters } from './statistics.ts'
 
@@ -53,7 +54,7 @@ export class Arrivals {
   /** Takes a place for a connection; `remote` is its address and port. Undefined: there is none, it was counted. */
   enter(remote: string): Place | undefined {
     const { unauthenticatedMax, unauthenticatedPerAddressMax } = this.#limits
-    const address = addressIn(remote)
+    const address = blockIn(remote)
     const fromThere = this.#byAddress.get(address) ?? 0
     if (this.#counters.unauthenticated >= unauthenticatedMax) {
       this.refused('too many unauthenticated connections', { unauthenticatedMax })

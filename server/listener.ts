@@ -20,10 +20,11 @@ import {
 } from '../protocol/socket-transport.ts'
 import { explainedTls } from '../protocol/tls-errors.ts'
 import type { Certificate } from './access.ts'
+import { blockIn } from './address-block.ts'
 import { Admission, type Visit } from './admission.ts'
 import type { Arrivals, Place } from './arrivals.ts'
 import type { ResolvedServerOptions } from './options.ts'
-import { addressIn, isRound, Repeats } from './repeats.ts'
+import { isRound, Repeats } from './repeats.ts'
 import { certificateOf, type ServerTls } from './tls.ts'
 
 declare module 'tls' {
@@ -163,7 +164,7 @@ export class Listener {
       // One that is closed has no address any more; what it was made of was asked at accept, and remembers.
       const remote = remoteOf(socket._parent ?? socket)
       // By reason too: other servers that break off a handshake, having linked otherwise, must not hide a real failure.
-      const times = this.#repeats.count(`handshake of ${addressIn(remote)}: ${why}`)
+      const times = this.#repeats.count(`handshake of ${blockIn(remote)}: ${why}`)
       const level = isRound(times) ? 'warn' : 'debug'
       logger[level]({ remote, why, times }, 'TLS handshake failed')
       // Node leaves a socket open whose time is over.
@@ -193,7 +194,7 @@ export class Listener {
     const { authorizationError, authorized } = socket
     if (authorized || socket.getPeerX509Certificate() === undefined) return
     const remote = remoteOf(socket)
-    const times = this.#repeats.count(addressIn(remote))
+    const times = this.#repeats.count(blockIn(remote))
     if (!isRound(times)) return
     this.#setup.options.logger.warn(
       { remote, why: String(authorizationError), times },

@@ -41,7 +41,7 @@ export function printable(name: string): string {
   return cut.replace(/[^\x20-\x7e…]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
 
-/** Of an `address:port`, the address. */
+/** Of an `address:port`, the address. What to count by: blockIn, of address-block.ts. */
 export function addressIn(remote: string): string {
   return remote.slice(0, Math.max(remote.lastIndexOf(':'), 0)) || remote
 }

@@ -196,6 +196,20 @@ describe('how many', () => {
     expect(arrivals.enter('10.0.0.2:6')).toBe(undefined)
   })
 
+  test('places of all addresses that begin with the same 64 bits', () => {
+    const { arrivals, counters, said } = setUp(512, 64)
+    const enter = (network: number, host: number) =>
+      arrivals.enter(`2001:db8:0:${network}::${host.toString(16)}:50000`)
+    const places = Array.from({ length: 64 }, (_, host) => enter(7, host + 1))
+    expect(places).not.toContain(undefined)
+    expect(enter(7, 1000)).toBe(undefined)
+    expect(said('connection refused')).toMatchObject([{ address: '2001:db8:0:7::/64', times: 1 }])
+    expect(enter(8, 1000)).not.toBe(undefined)
+    places[0]?.leave()
+    expect(enter(7, 1001)).not.toBe(undefined)
+    expect(counters).toMatchObject({ unauthenticated: 65, refused: 1 })
+  })
+
   test('places of one address, IPv6 too; another one still finds some', () => {
     const { arrivals, counters } = setUp(10, 2)
     for (const address of ['10.0.0.1', '::1', 'fe80::1%eth0']) {
