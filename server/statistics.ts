@@ -190,8 +190,12 @@ export class Statistics {
   }
 }
 
+/** Flushed values passed on the way to the oldest one, after a CLEAR: some 50 µs. */
+const FLUSHED_PASSED_MAX = 1000
+
+/** Null if there is none, or none is known before the purge has gone on. */
 function oldestAgeSeconds(keyspace: Keyspace, nowMs: number): number | null {
-  const slot = keyspace.store.oldest()
+  const slot = keyspace.store.oldest(FLUSHED_PASSED_MAX)
   if (slot === NO_SLOT) return null
   const head = emptyHead()
   keyspace.store.head(slot, head)

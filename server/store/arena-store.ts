@@ -258,12 +258,12 @@ export class ArenaStore implements Store {
     })
   }
 
-  oldest(): Slot {
-    return this.#skipFlushed(this.#values.oldest)
+  oldest(flushedMax: number = Number.POSITIVE_INFINITY): Slot {
+    return this.#skipFlushed(this.#values.oldest, flushedMax)
   }
 
   newer(slot: Slot): Slot {
-    return this.#skipFlushed(this.#values.newer(slot))
+    return this.#skipFlushed(this.#values.newer(slot), Number.POSITIVE_INFINITY)
   }
 
   oldestMarker(): Slot {
@@ -409,8 +409,12 @@ export class ArenaStore implements Store {
     return expiresAtMs === 0 || expiresAtMs > nowMs
   }
 
-  #skipFlushed(slot: Slot): Slot {
-    while (slot !== NO_SLOT && this.#isFlushed(slot)) slot = this.#values.newer(slot)
+  /** NO_SLOT where more than `most` would have to be skipped. */
+  #skipFlushed(slot: Slot, most: number): Slot {
+    for (let left = most; slot !== NO_SLOT && this.#isFlushed(slot); left--) {
+      if (left <= 0) return NO_SLOT
+      slot = this.#values.newer(slot)
+    }
     return slot
   }
 

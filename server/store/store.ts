@@ -187,8 +187,11 @@ export interface Store {
    */
   scan(cursor: number, count: number, nowMs: number, visit: (slot: Slot) => void): number
 
-  /** The least recently used value, or NO_SLOT. */
-  oldest(): Slot
+  /**
+   * The least recently used value, or NO_SLOT. Until they are purged, flushed values may have to be passed: where there
+   * are more than `flushedMax`, it may be NO_SLOT instead; left out, all are passed.
+   */
+  oldest(flushedMax?: number): Slot
   /** The next more recently used value after this one, or NO_SLOT: with `oldest`, the LRU order. */
   newer(slot: Slot): Slot
 

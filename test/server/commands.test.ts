@@ -10,6 +10,7 @@ import {
   TTL_MS_MAX,
 } from '../../protocol/limits.ts'
 import { Condition, Opcode, Status, ValueFlags, Want } from '../../protocol/messages.ts'
+import { eventually } from '../helpers/eventually.ts'
 import { frame, frameOf, hex } from '../helpers/frames.ts'
 import { type Connection, connect, SURROUNDINGS, startServer } from '../helpers/server.ts'
 
@@ -286,6 +287,32 @@ describe.each(SURROUNDINGS)('$store store, $wire', ({ store, wire }) => {
       expect((await connection.ask(Opcode.Scan, 2, cursor))[0]).toBe(Ok)
     connection.send(frame(Opcode.Scan, 3, 0, null, SCAN_COUNT_MAX))
     expect((await connection.payload()).length).toBeLessThan(FRAME_OVERHEAD_BYTES_MAX)
+  })
+
+  test('STATS soon after CLEAR does not look at all that is gone for what is oldest', async () => {
+    const connection = await connect(await startServer({ store }), wire)
+    for (let id = 1; id <= 8; id++) {
+      const keys = Array.from({ length: 500 }, (_, i) => [`key-${id}-${i}`, 0, 'v'])
+      await connection.ask(Opcode.SetMany, id, keys)
+    }
+    // All at once: nothing is purged in between.
+    connection.send(
+      frame(Opcode.Clear, 11),
+      frame(Opcode.Set, 12, 'new', 0, 'v'),
+      frame(Opcode.Stats, 13, 'memory'),
+    )
+    expect(await connection.reply()).toEqual([Ok, 11])
+    expect((await connection.reply())[0]).toBe(Ok)
+    // The heap store sets aside what was flushed.
+    const oldestEntryAgeSeconds = store === 'arena' ? null : expect.any(Number)
+    expect(await connection.reply()).toMatchObject([
+      Ok,
+      13,
+      { memory: { entries: 1, oldestEntryAgeSeconds } },
+    ])
+    await eventually(async () => (await connection.ask(Opcode.Stats, 14, 'memory'))[2]).toMatchObject({
+      memory: { entries: 1, oldestEntryAgeSeconds: expect.any(Number) },
+    })
   })
 
   test('CLEAR empties, STATS tells', async () => {

@@ -43,6 +43,20 @@ export function describeFlush(suite: Suite): void {
       expect(cache.store.tailSeq).toBe(3000)
     })
 
+    it('is passed on the way to the oldest value, or not further than is asked for', () => {
+      const cache = withEntries(5000)
+      fill(cache, 3000)
+      cache.store.flush(cache.hlc)
+      cache.put('new', 'v')
+      expect(cache.keyOf(cache.store.oldest())).toBe('new')
+      expect(cache.keyOf(cache.store.oldest(3000))).toBe('new')
+      // A store that sets flushed records aside has nothing to pass.
+      const near = cache.store.oldest(2999)
+      expect(near === NO_SLOT || cache.keyOf(near) === 'new').toBe(true)
+      cache.sweepAll()
+      expect(cache.keyOf(cache.store.oldest(0))).toBe('new')
+    })
+
     it('spares what was stamped later, wherever that stands', () => {
       const cache = withEntries(5000)
       const watermark = 5000
