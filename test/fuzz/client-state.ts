@@ -127,13 +127,14 @@ class ClientWorld implements World {
     this.#server.surroundings.pass(ms)
   }
 
-  /** Reads until nothing more comes. */
+  /** Reads until nothing more comes, in this turn of the event loop or in later ones. */
   #drain({ wire }: Connection): void {
     if (wire.state === 'closed') return
     wire.isReading = true
     for (let left = 10_000; ; left--) {
       wire.drain()
       if (wire.unsentBytes === 0 && !wire.isPaused) return
+      this.#server.surroundings.turn()
       demand(left > 0, 'replies that never end')
     }
   }

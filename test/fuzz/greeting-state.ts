@@ -202,7 +202,8 @@ class GreetingWorld implements World {
   /** The auth file changes: whoever is gone must go, and others have another role from now on. */
   #turnDoors(): void {
     const version = 1 - this.#doors.version
-    // What was answered before is heard before.
+    // What was asked before is answered before, unless it waits for other servers, and heard.
+    this.#server.surroundings.turn()
     for (const connection of this.#connections) {
       if (connection === undefined) continue
       connection.wire.isReading = true
@@ -219,7 +220,7 @@ class GreetingWorld implements World {
     this.#doors.turn(version)
     for (const connection of affected) {
       const role = ROLES[version]?.[connection?.user ?? '']
-      if (connection !== undefined && role !== undefined) connection.ledger.role = role
+      if (connection !== undefined && role !== undefined) connection.ledger.becomes(role)
       else demand(connection?.wire.isOver === true, 'somebody stays who was removed')
     }
   }

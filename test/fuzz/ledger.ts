@@ -77,6 +77,8 @@ const UNPROVEN_BYTES_MAX = 4096
 interface Asked {
   id: number
   opcode: number
+  /** It was allowed when it was asked, and is late. */
+  isGranted?: boolean
 }
 
 export class Ledger {
@@ -182,6 +184,13 @@ export class Ledger {
     demand(!this.isLastWordSaid, 'open after the last word')
   }
 
+  /** Its role is another one. What is not answered yet is late, and has been carried out under the former. */
+  becomes(role: Role): void {
+    for (const asked of [...this.#asked, ...this.#late])
+      if (DEFERRED.has(asked.opcode)) asked.isGranted = true
+    this.role = role
+  }
+
   /** Requests that are not answered yet. */
   get openCount(): number {
     return this.#asked.length + this.#late.length
@@ -239,8 +248,8 @@ export class Ledger {
     this.isLastWordSaid ||= LAST_WORDS.has(status) || (this.#isLeaving && this.#late.length === 0)
   }
 
-  #checkRole({ opcode }: Asked, [status, , , role]: readonly unknown[]): void {
-    const isAllowed = ALLOWED[this.role ?? 'nobody'].has(opcode)
+  #checkRole({ opcode, isGranted = false }: Asked, [status, , , role]: readonly unknown[]): void {
+    const isAllowed = isGranted || ALLOWED[this.role ?? 'nobody'].has(opcode)
     const isRefused = status === Status.Unauthenticated || status === Status.Forbidden
     if (Number(status) < Status.Malformed)
       demand(isAllowed, 'an answer to what it may not ask', () => `${this.role}: opcode ${opcode}`)

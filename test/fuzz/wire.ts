@@ -62,7 +62,10 @@ export class Wire implements Transport {
   }
 
   end(): void {
-    if (this.state === 'open') this.state = 'ended'
+    if (this.state !== 'open') return
+    this.state = 'ended'
+    // As with a socket, whatever still comes is read and ignored.
+    this.isPaused = false
   }
 
   destroy(error?: Error): void {
@@ -80,7 +83,8 @@ export class Wire implements Transport {
   /** Sends a chunk; one that comes while this end is paused waits, unless it `slips` through, as some do. */
   say(chunk: Buffer, slips = false): void {
     if (this.state === 'closed') return
-    if (this.isPaused && !slips) this.#waiting.push(chunk)
+    // Nothing overtakes what waits.
+    if ((this.isPaused && !slips) || this.#waiting.length > 0) this.#waiting.push(chunk)
     else this.#deliver(chunk)
   }
 
