@@ -105,8 +105,9 @@ export class PeerLog {
 
   event(name: ReplicationEvent, facts: Record<string, unknown>): void {
     const peer = typeof facts['peer'] === 'string' ? facts['peer'] : ''
-    if (name === 'round started') {
-      if (facts['full'] === true) this.#logger.info(facts, 'full sync started')
+    if (name === 'round started' || name === 'round ended') {
+      const phrase = name === 'round started' ? 'full sync started' : 'peer caught up'
+      if (facts['full'] === true) this.#logger.info({ peer }, phrase)
       return
     }
     if (name === 'clock skew' || name === 'refused by peer') {

@@ -48,4 +48,5 @@ export type ReplicationEvent =
   | 'member forgotten'
   | 'member removed'
   | 'refused by peer'
+  | 'round ended'
   | 'round started'

@@ -102,6 +102,7 @@ export class Replicator implements Writes {
       unsentBytes: (link) => effects.unsentBytes(link),
       random: () => effects.random(),
       onRound: (link, full) => effects.event('round started', { peer: link.member.label, full }),
+      onRoundEnd: (link, full) => effects.event('round ended', { peer: link.member.label, full }),
     })
     store.retention = this.forgetting
   }

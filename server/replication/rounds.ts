@@ -61,6 +61,8 @@ export interface RoundEffects {
   /** Uniform in [0, 1). */
   random(): number
   onRound(link: LinkState, full: boolean): void
+  /** It has come to its end: both ends hold the same, but for what was written meanwhile. */
+  onRoundEnd(link: LinkState, full: boolean): void
 }
 
 /** Where a link's rounds stand. */
@@ -317,6 +319,7 @@ export class Rounds {
     if (agreedSeq > member.agreed) member.agreed = agreedSeq
     if (full) member.gap = member.gapSinceRound
     member.gapSinceRound = 0
+    this.#effects.onRoundEnd(link, full)
   }
 
   /** What the rounds under way will raise the horizon to. */

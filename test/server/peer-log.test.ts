@@ -127,8 +127,11 @@ describe('events of the replicator', () => {
   test('a full round is worth a line, a small one is not', () => {
     const { log, phrases } = setUp()
     log.event('round started', { peer: 'b', full: false })
+    log.event('round ended', { peer: 'b', full: false })
+    expect(phrases()).toEqual([])
     log.event('round started', { peer: 'b', full: true })
-    expect(phrases()).toEqual(['full sync started'])
+    log.event('round ended', { peer: 'b', full: true })
+    expect(phrases()).toEqual(['full sync started', 'peer caught up'])
   })
 
   test('skew is said as what repeats is, and remembered', () => {

@@ -57,9 +57,15 @@ describe.each(STORES)('%s store', (store) => {
       expect([a.member('b').met, b.member('a').met]).toEqual([true, true])
       world.pass(NEXT_ROUND_MS)
       expect([a.counters.fullRounds, a.counters.smallRounds]).toEqual([1, 1])
-      expect([...a.events, ...b.events]).toEqual([
+      expect(a.events).toEqual([
         ['round started', { peer: 'b', full: true }],
+        ['round ended', { peer: 'b', full: true }],
         ['round started', { peer: 'b', full: false }],
+        ['round ended', { peer: 'b', full: false }],
+      ])
+      expect(b.events).toEqual([
+        ['round ended', { peer: 'a', full: true }],
+        ['round ended', { peer: 'a', full: false }],
       ])
     })
 
