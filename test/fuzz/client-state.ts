@@ -9,7 +9,6 @@ import { HonestPeer } from './honest-peer.ts'
 import { Ledger } from './ledger.ts'
 import { chunked } from './mutations.ts'
 import { type Learnt, requestStream } from './requests.ts'
-import { demand } from './violation.ts'
 import type { Wire } from './wire.ts'
 import { Witness } from './witness.ts'
 
@@ -56,7 +55,7 @@ class ClientWorld implements World {
     const { surroundings } = this.#server
     surroundings.within(() => {
       const open = this.#connections.filter((connection) => connection !== undefined)
-      for (const connection of open) this.#drain(connection)
+      for (const connection of open) this.#server.readAll(connection.wire)
       this.#server.endWaiting()
       for (const { wire, ledger } of open) {
         ledger.settle(wire.isOver)
@@ -85,11 +84,11 @@ class ClientWorld implements World {
     }
     if (lots.oneIn(10)) this.#pass(lots)
     else surroundings.turn()
-    if (wire.isReading || lots.oneIn(2)) this.#drain(connection)
-    if (wire.unsentBytes === 0) ledger.settle(wire.isOver, 'late ones may be')
+    if (wire.isReading || lots.oneIn(2)) this.#server.readAll(connection.wire)
+    if (wire.isSettled) ledger.settle(wire.isOver, 'late ones may be')
     const outcome = this.#outcome(connection, before)
     if (wire.isOver || lots.oneIn(3)) {
-      if (lots.oneIn(2)) this.#drain(connection)
+      if (lots.oneIn(2)) this.#server.readAll(connection.wire)
       wire.cut(lots.oneIn(3) ? new Error('reset') : undefined)
       this.#connections[slot] = undefined
     }
@@ -125,18 +124,6 @@ class ClientWorld implements World {
   #pass(lots: Random): void {
     const ms = lots.oneIn(100) ? 31_000 : lots.oneIn(9) ? 1100 : lots.below(60)
     this.#server.surroundings.pass(ms)
-  }
-
-  /** Reads until nothing more comes, in this turn of the event loop or in later ones. */
-  #drain({ wire }: Connection): void {
-    if (wire.state === 'closed') return
-    wire.isReading = true
-    for (let left = 10_000; ; left--) {
-      wire.drain()
-      if (wire.unsentBytes === 0 && !wire.isPaused) return
-      this.#server.surroundings.turn()
-      demand(left > 0, 'replies that never end')
-    }
   }
 
   #outcome({ wire, ledger }: Connection, before: number): string {

@@ -47,6 +47,8 @@ const ACKS_MS_MAX = 61_000
 const STATS_EVERY = 20
 /** One for all worlds: nothing is left in it. */
 const INPUT = new ReadBuffer()
+/** More than there are requests in what one connection says. */
+const TURNS_MAX = 10_000
 
 /** Who is let in, where not everybody is. */
 export interface Doors {
@@ -151,6 +153,18 @@ export class FuzzedServer {
   /** What must be true whatever came. */
   check(): void {
     checkServer(this.store, this.replicator, this.host.held)
+  }
+
+  /** The other end of a connection reads until nothing more comes, in this turn of the event loop or in later ones. */
+  readAll(wire: Wire): void {
+    if (wire.state === 'closed') return
+    wire.isReading = true
+    for (let left = TURNS_MAX; ; left--) {
+      wire.drain()
+      if (wire.isSettled && !wire.isPaused) return
+      this.surroundings.turn()
+      demand(left > 0, 'replies that never end')
+    }
   }
 
   /** Whoever waits for acknowledgements has waited long enough, or the server ends. */

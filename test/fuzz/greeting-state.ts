@@ -130,8 +130,7 @@ class GreetingWorld implements World {
     server.surroundings.within(() => {
       for (const connection of this.#connections)
         if (connection !== undefined) {
-          connection.wire.isReading = true
-          connection.wire.drain()
+          server.readAll(connection.wire)
           connection.ledger.settle(connection.wire.isOver, 'late ones may be')
           connection.wire.close()
         }
@@ -163,11 +162,8 @@ class GreetingWorld implements World {
     if (ledger.role === undefined && !ledger.isPeer && !ledger.isUnsure && wire.unsentBytes === 0)
       demand(store.tailSeq === tailSeq, 'a write by somebody who is not let in')
     surroundings.turn()
-    if (wire.isReading || lots.oneIn(2)) {
-      wire.isReading = true
-      wire.drain()
-    }
-    if (wire.unsentBytes === 0) ledger.settle(wire.isOver, 'late ones may be')
+    if (wire.isReading || lots.oneIn(2)) this.#server.readAll(wire)
+    if (wire.isSettled) ledger.settle(wire.isOver, 'late ones may be')
     if (lots.oneIn(7)) this.#pass(lots)
     if (lots.oneIn(120)) this.#turnDoors()
     const outcome = outcomeOf(connection, wasLetIn)
@@ -203,12 +199,8 @@ class GreetingWorld implements World {
   #turnDoors(): void {
     const version = 1 - this.#doors.version
     // What was asked before is answered before, unless it waits for other servers, and heard.
-    this.#server.surroundings.turn()
-    for (const connection of this.#connections) {
-      if (connection === undefined) continue
-      connection.wire.isReading = true
-      connection.wire.drain()
-    }
+    for (const connection of this.#connections)
+      if (connection !== undefined) this.#server.readAll(connection.wire)
     const affected = this.#connections.filter(
       (connection) =>
         connection !== undefined &&

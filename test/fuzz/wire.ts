@@ -76,6 +76,11 @@ export class Wire implements Transport {
 
   // What the other end does.
 
+  /** Both ends have had everything that was said. */
+  get isSettled(): boolean {
+    return this.unsentBytes === 0 && this.#waiting.length === 0
+  }
+
   get isOver(): boolean {
     return this.state === 'ended' || this.state === 'closed'
   }
