@@ -259,7 +259,10 @@ export class Ledger {
       if (this.role === undefined) this.isLastWordSaid = this.#wasForgiven
       this.#wasForgiven = true
     }
-    if (opcode === Opcode.AuthProof && status === Status.Ok) this.role = roleOf(role)
+    if (opcode !== Opcode.AuthProof || status !== Status.Ok) return
+    // What was asked before and is late was carried out under the former role.
+    for (const late of this.#late) if (DEFERRED.has(late.opcode)) late.isGranted = true
+    this.role = roleOf(role)
   }
 
   /** Takes the request with this id off the list; what stands before it may only be late. */
