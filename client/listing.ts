@@ -9,7 +9,7 @@ import { CacheError } from '../protocol/errors.ts'
 
 /** How often a listing begins anew because the server is another one. */
 const RESTARTS_MAX = 8
-/** Pages without keys, in a row, may take so long together, in ms: an honest server passes 16 000 keys with each. */
+/** Pages without keys, in a row, may take so long together, in ms: an honest server passes some 8000 keys with each. */
 const EMPTY_MS_MAX = 10 * 60_000
 
 /** A page, as far as the listing depends on it. */

@@ -1,5 +1,6 @@
 // Connections of which nobody knows yet whose they are: in a TLS handshake, or not authenticated. They have places, few
-// of them, and fewer for each address, or block of 2^64 of them: so strangers can neither fill the memory nor keep everybody else out.
+// of them, and fewer for each address, or block of 2^64 of them: so strangers can neither fill the memory nor keep
+// everybody else out.
 //
 // Between whoever accepts connections and sessions. A place is taken at accept, before anything is read, and given back
 // when the connection is authenticated, or over. Who finds none is told to come again, if that costs nothing.

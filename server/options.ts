@@ -92,7 +92,10 @@ export interface ServerOptions {
   descriptorsReserved?: number
   /** Most connections that have not authenticated yet, those in a TLS handshake included. */
   unauthenticatedMax?: number
-  /** The same, from one address, or in IPv6 its first 64 bits. Fewer than a host may open at once, and some are told to come again. */
+  /**
+   * The same, from one address, or in IPv6 its first 64 bits. Fewer than a host may open at once, and some are told to
+   * come again.
+   */
   unauthenticatedPerAddressMax?: number
   /** A connection that must authenticate and has not done so within this time is closed. */
   authTimeoutMs?: number

@@ -66,8 +66,6 @@ export class PeerConnection {
   channel: Channel | undefined
   /** The address that was dialed; undefined for an accepted one. */
   readonly dialed: string | undefined
-  /** What a dialed connection proves, and wants to be proved. */
-  readonly secret: ClusterSecret | undefined
   readonly #proofs: PeerProofs
   /** Monotonic time of the last bytes, in ms. */
   heardMs: number
@@ -96,13 +94,17 @@ export class PeerConnection {
     proofs: PeerProofs = {},
   ) {
     this.#proofs = proofs
-    this.secret = proofs.secret
     this.#transport = transport
     this.remote = transport.remote
     this.channel = channel
     this.dialed = dialed
     this.#events = events
     this.heardMs = events.now()
+  }
+
+  /** What a dialed connection proves, and wants to be proved. */
+  get secret(): ClusterSecret | undefined {
+    return this.#proofs.secret
   }
 
   get isDialed(): boolean {

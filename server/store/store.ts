@@ -181,8 +181,9 @@ export interface Store {
 
   /**
    * Visits values in an order of its own from `cursor` on (0 = from the start), about `count` at the most (a page may
-   * be empty: the work of a call is bounded), and returns the cursor to go on from, which is above `cursor` (0 = that was all). Changes in between are fine: a key that is there
-   * from the first call to the last is visited at least once, and a scan always ends.
+   * be empty: the work of a call is bounded), and returns the cursor to go on from, which is above `cursor` (0 = that
+   * was all). Changes in between are fine: a key that is there from the first call to the last is visited at least
+   * once, and a scan always ends.
    * `visit` must not change the store.
    */
   scan(cursor: number, count: number, nowMs: number, visit: (slot: Slot) => void): number
