@@ -13,8 +13,8 @@ import { giveBuffer, takeBuffer } from './spare-buffers.ts'
 
 /** First size of a partial frame's buffer, in bytes. */
 const PARTIAL_BYTES_MIN = 1024
-/** Few steps: each leaves a buffer behind that is collected late. A claim costs this many times what was sent for it. */
-const GROWTH = 16
+/** A claim costs at most this many times what was sent for it. Few steps would take less copying, and more memory. */
+const GROWTH = 2
 const NO_BYTES = Buffer.alloc(0)
 
 /**
@@ -68,6 +68,7 @@ export class FrameReader {
 
   /** Forgets what is kept: nothing will be read any more. */
   discard(): void {
+    giveBuffer(this.#partial)
     this.#partial = NO_BYTES
     this.#partialBytes = 0
     this.#held = []

@@ -1,8 +1,8 @@
 // A TCP or TLS socket as a transport. The one place that reads and writes sockets.
 //
 // Node reads into a buffer of its own for every chunk, unless it is given one with `onread`. It can be given one for a
-// socket that dials, and for one made around a handle; not for one that a server accepts. So an accepted socket's
-// handle moves to a socket of ours (docs/adr/0005); where that cannot be, and with TLS, chunks come as 'data'.
+// socket that dials, not for one that a server accepts. So an accepted socket is given one where Node itself would have
+// put it (docs/adr/0005); where that cannot be, and with TLS, chunks come as 'data'.
 //
 // Knows no certificates and does not load node:tls: that is for tls-dial.ts and the server.
 
@@ -23,9 +23,7 @@ declare module 'net' {
     _handle: SocketHandle | null | undefined
   }
   interface SocketConstructorOpts {
-    handle?: SocketHandle
     onread?: OnReadOpts
-    writableHighWaterMark?: number
   }
 }
 
@@ -247,20 +245,34 @@ interface Reading {
 
 /**
  * A transport of a socket that a server accepted with `pauseOnConnect`; it reads into `buffer`, which it shares with
- * others. `markBytes`: it says that it has drained only after it held so much.
+ * others. It says that it has drained only after it held the server's `highWaterMark`.
  */
-export function acceptedTransport(accepted: Socket, buffer: ReadBuffer, markBytes: number): SocketTransport {
+export function acceptedTransport(accepted: Socket, buffer: ReadBuffer): SocketTransport {
+  const reading = readAccepted(accepted, buffer)
+  accepted.resume()
+  return new SocketTransport(accepted, reading)
+}
+
+/** Has the socket read into `buffer`, as `onread` would have; undefined where that cannot be. */
+function readAccepted(accepted: Socket, buffer: ReadBuffer): Reading | undefined {
   const handle = accepted._handle
-  if (typeof handle?.useUserBuffer !== 'function') {
-    accepted.resume()
-    return new SocketTransport(accepted)
-  }
+  onreadPlaces ??= findOnreadPlaces()
+  const [bufferPlace, callbackPlace] = onreadPlaces
+  if (typeof handle?.useUserBuffer !== 'function' || !bufferPlace || !callbackPlace) return undefined
   const { reading, onread } = readInto(buffer)
-  accepted._handle = null
-  const socket = new Socket({ handle, onread, writableHighWaterMark: markBytes })
-  // The server counts the sockets it accepted.
-  socket.once('close', () => accepted.destroy())
-  return new SocketTransport(socket, reading)
+  Object.assign(accepted, { [bufferPlace]: onread.buffer, [callbackPlace]: onread.callback })
+  handle.useUserBuffer(onread.buffer)
+  return reading
+}
+
+/** Where every socket keeps buffer and callback of `onread`; undefined where this Node keeps them elsewhere. */
+let onreadPlaces: readonly (symbol | undefined)[] | undefined
+
+function findOnreadPlaces(): readonly (symbol | undefined)[] {
+  const onread = { buffer: Buffer.alloc(1), callback: () => true }
+  const socket = new Socket({ onread })
+  const places = new Map(Object.getOwnPropertySymbols(socket).map((key) => [Reflect.get(socket, key), key]))
+  return [places.get(onread.buffer), places.get(onread.callback)]
 }
 
 /** Exactly one of these is called, once, unless the dial is given up before. */

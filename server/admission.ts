@@ -13,16 +13,24 @@ import type { Arrivals } from './arrivals.ts'
 import { descriptorLimit, descriptorsOpen } from './descriptors.ts'
 import type { ResolvedServerOptions } from './options.ts'
 
+/** What a visit can be closed through at once: its socket, and its transport as soon as it has one. */
+export interface Destroyable {
+  destroy(): void
+}
+
 /** A connection, from accept to close. */
 export class Visit {
   readonly sinceMs: number
-  /** How to close it at once; set by whoever has it. */
-  destroy: () => void
+  /**
+   * Set by whoever takes it over. Not a function: V8 makes one that is assigned to a property in old space, where it
+   * keeps all that it refers to until a full collection.
+   */
+  owner: Destroyable
   readonly #admission: Admission
 
-  constructor(sinceMs: number, destroy: () => void, admission: Admission) {
+  constructor(sinceMs: number, owner: Destroyable, admission: Admission) {
     this.sinceMs = sinceMs
-    this.destroy = destroy
+    this.owner = owner
     this.#admission = admission
   }
 
@@ -81,10 +89,10 @@ export class Admission {
   }
 
   /** A connection was accepted, as `descriptor`, -1 where that is unknown. Undefined: it must be closed; it was counted. */
-  enter(descriptor: number, nowMs: number, destroy: () => void): Visit | undefined {
+  enter(descriptor: number, nowMs: number, owner: Destroyable): Visit | undefined {
     const isFull = this.#visits.size >= this.#connectionsMax
     const isShort = descriptor >= this.#descriptorMax
-    const visit = new Visit(nowMs, destroy, this)
+    const visit = new Visit(nowMs, owner, this)
     if (isFull || isShort) {
       const why = isFull ? 'too many connections' : 'too many open files'
       const isCrowded =
@@ -125,7 +133,7 @@ export class Admission {
     const [oldest] = this.#candidates
     if (oldest === undefined) return false
     oldest.leave()
-    oldest.destroy()
+    oldest.owner.destroy()
     return true
   }
 }

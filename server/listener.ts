@@ -78,7 +78,10 @@ export class Listener {
   constructor(setup: ListenerSetup) {
     this.#setup = setup
     this.#admission = new Admission(setup.options, setup.arrivals)
-    this.#net = createServer({ noDelay: true, pauseOnConnect: true }, (socket) => this.#onSocket(socket))
+    this.#net = createServer(
+      { noDelay: true, pauseOnConnect: true, highWaterMark: SOCKET_MARK_BYTES },
+      (socket) => this.#onSocket(socket),
+    )
     this.#tls = setup.tls && this.#makeTls(setup.tls)
   }
 
@@ -114,7 +117,7 @@ export class Listener {
 
   /** Accepts no more, and cuts handshakes; resolves when all connections that were accepted are closed. */
   close(): Promise<void> {
-    for (const { visit } of [...this.#handshakes.values()]) visit.destroy()
+    for (const { visit } of [...this.#handshakes.values()]) visit.owner.destroy()
     return new Promise((resolve) => {
       this.#net.close(() => resolve())
     })
@@ -122,7 +125,7 @@ export class Listener {
 
   #onSocket(raw: Socket): void {
     const { arrivals, now } = this.#setup
-    const visit = this.#admission.enter(raw._handle?.fd ?? -1, now(), () => raw.destroy())
+    const visit = this.#admission.enter(raw._handle?.fd ?? -1, now(), raw)
     const place = visit && arrivals.enter(remoteOf(raw))
     if (visit === undefined) {
       raw.destroy()
@@ -137,8 +140,8 @@ export class Listener {
 
   #plain(raw: Socket, visit: Visit, place: Place | undefined): void {
     const { buffer, arrivals } = this.#setup
-    const transport = acceptedTransport(raw, buffer, SOCKET_MARK_BYTES)
-    visit.destroy = () => transport.destroy()
+    const transport = acceptedTransport(raw, buffer)
+    visit.owner = transport
     if (place !== undefined) this.#setup.onArrived({ transport, certificate: undefined, place, visit })
     else arrivals.turnAway(transport, 'too many unauthenticated connections')
   }
@@ -185,7 +188,7 @@ export class Listener {
     this.#tellIgnored(socket)
     const { visit, place } = handshake
     const transport = new TlsTransport(socket)
-    visit.destroy = () => transport.destroy()
+    visit.owner = transport
     this.#setup.onArrived({ transport, certificate: certificateOf(socket), place, visit })
   }
 

@@ -89,12 +89,12 @@ const buffer = new ReadBuffer()
 
 /** Both ends of a TCP connection, made and accepted as clients and servers do, and the server. */
 async function bufferedEnds(): Promise<[End, End, Server]> {
-  const server = createServer({ pauseOnConnect: true })
+  const server = createServer({ pauseOnConnect: true, highWaterMark: 4096 })
   onTestFinished(() => void server.close())
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   const accepted = new Promise<End>((resolve) =>
-    server.once('connection', (socket: Socket) => resolve(new End(acceptedTransport(socket, buffer, 4096)))),
+    server.once('connection', (socket: Socket) => resolve(new End(acceptedTransport(socket, buffer)))),
   )
   const dialed = await dial((events) => dialSocket(at(server), buffer, events))
   return [new End(dialed), await accepted, server]
@@ -443,7 +443,7 @@ describe('sockets that read into one buffer', () => {
     const [one, accepted] = await sockets()
     accepted.pause()
     Object.defineProperty(accepted._handle, 'useUserBuffer', { value: undefined })
-    const two = new End(acceptedTransport(accepted, buffer, 4096))
+    const two = new End(acceptedTransport(accepted, buffer))
     one.write('x')
     await two.until(() => two.receivedBytes === 1)
   })

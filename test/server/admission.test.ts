@@ -27,7 +27,7 @@ function make(options: ServerOptions) {
     warnings,
     closed,
     enter: (name: string, nowMs = 0, descriptor = UNKNOWN): Visit | undefined =>
-      admission.enter(descriptor, nowMs, () => closed.push(name)),
+      admission.enter(descriptor, nowMs, { destroy: () => void closed.push(name) }),
   }
 }
 

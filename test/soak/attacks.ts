@@ -31,7 +31,7 @@ const PING = encodeFrame(Opcode.Ping, [])
 const GET = encodeFrame(Opcode.Get, [largeKey(0)])
 /** Each idle connection says something about once in this time. */
 const IDLE_ROUND_MS = 20_000
-const IDLE_PER_SECOND = 4000
+const IDLE_PER_SECOND = 2000
 const SLOW_PER_SECOND = 1000
 const SLOW_FRAME = encodeFrame(Opcode.Set, ['slow', ValueFlags.Raw, Buffer.alloc(10_000)])
 /** Each costs the server some MB at once: on loopback the kernel takes 4 of them, over a network a tenth of one. */

@@ -14,7 +14,7 @@ export interface Manners {
   isDeaf?: boolean
 }
 
-const TICK_MS = 20
+const TICK_MS = 10
 /** At a time; below what a server lets in unauthenticated. */
 const CONNECTING_MAX = 200
 
