@@ -21,6 +21,8 @@ export interface Destroyable {
 /** A connection, from accept to close. */
 export class Visit {
   readonly sinceMs: number
+  /** It has left. */
+  isOver = false
   /**
    * Set by whoever takes it over. Not a function: V8 makes one that is assigned to a property in old space, where it
    * keeps all that it refers to until a full collection.
@@ -63,7 +65,7 @@ export class Admission {
   readonly #candidatesMax: number
   /** A descriptor of this number tells that so many are open: the system takes the lowest that is free. */
   #descriptorMax = Number.POSITIVE_INFINITY
-  readonly #visits = new Set<Visit>()
+  #visits = 0
   /** Those that are not confirmed, in the order in which they came. */
   readonly #candidates = new Set<Visit>()
 
@@ -90,18 +92,18 @@ export class Admission {
 
   /** A connection was accepted, as `descriptor`, -1 where that is unknown. Undefined: it must be closed; it was counted. */
   enter(descriptor: number, nowMs: number, owner: Destroyable): Visit | undefined {
-    const isFull = this.#visits.size >= this.#connectionsMax
+    const isFull = this.#visits >= this.#connectionsMax
     const isShort = descriptor >= this.#descriptorMax
     const visit = new Visit(nowMs, owner, this)
     if (isFull || isShort) {
       const why = isFull ? 'too many connections' : 'too many open files'
       const isCrowded =
         this.#candidates.size >= this.#candidatesMax ||
-        this.#visits.size >= this.#connectionsMax + this.#candidatesMax
+        this.#visits >= this.#connectionsMax + this.#candidatesMax
       if (isCrowded && !this.#refuseOldest(why)) return undefined
       this.#candidates.add(visit)
     }
-    this.#visits.add(visit)
+    this.#visits++
     return visit
   }
 
@@ -122,13 +124,15 @@ export class Admission {
   }
 
   leave(visit: Visit): void {
-    this.#visits.delete(visit)
+    if (visit.isOver) return
+    visit.isOver = true
+    this.#visits--
     this.#candidates.delete(visit)
   }
 
   /** Refuses the oldest candidate, or, if there is none, whoever just came: false. */
   #refuseOldest(why: string): boolean {
-    const { size: connections } = this.#visits
+    const connections = this.#visits
     this.#arrivals.refused(why, { connections, maxConnections: this.#limits.maxConnections })
     const [oldest] = this.#candidates
     if (oldest === undefined) return false

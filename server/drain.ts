@@ -4,18 +4,19 @@
 // Between the server, which takes in nobody any more, and its sessions. Other servers' connections are not ended here:
 // they get the last writes, and so they are left last.
 
+import type { Roster } from './roster.ts'
 import type { Session } from './session.ts'
 
 /** A connection without a request for this long is done. */
 const QUIET_MS = 100
 
 export class Drain {
-  readonly #sessions: ReadonlySet<Session>
+  readonly #sessions: Roster<Session>
   readonly #sinceMs = Date.now()
   #onEmpty: () => void = () => {}
 
   /** `sessions`: those that are open, at any time. */
-  constructor(sessions: ReadonlySet<Session>) {
+  constructor(sessions: Roster<Session>) {
     this.#sessions = sessions
   }
 

@@ -36,6 +36,7 @@ import { type PeerStatus, replicationStats } from './peer-status.ts'
 import { addressIn } from './repeats.ts'
 import { replicationDefaults } from './replication/defaults.ts'
 import { Replicator } from './replication/replicator.ts'
+import { Roster } from './roster.ts'
 import { Session, type SessionHost } from './session.ts'
 import { type Identity, type ServerStats, Statistics } from './statistics.ts'
 import { ArenaStore } from './store/arena-store.ts'
@@ -64,7 +65,7 @@ export class OrmucoCacheServer implements AsyncDisposable {
   readonly #mesh: Mesh
   readonly #host: SessionHost
   readonly #statistics = new Statistics(Date.now())
-  readonly #sessions = new Set<Session>()
+  readonly #sessions = new Roster<Session>()
   readonly #portIsDefault: boolean
   readonly #access: Access
   readonly #tls: ServerTls | undefined
@@ -349,7 +350,7 @@ export class OrmucoCacheServer implements AsyncDisposable {
   }
 
   #onSessionClosed(session: Session, why: string): void {
-    this.#sessions.delete(session)
+    this.#sessions.remove(session)
     if (session.isPeer) this.#host.counters.peers--
     else this.#host.counters.clients--
     this.#options.logger.debug(

@@ -27,6 +27,7 @@ import type { ResolvedServerOptions } from './options.ts'
 import { OUTPUT_BUFFER_BYTES, type Output } from './output.ts'
 import { PEER_FRAME_BYTES_MAX } from './peer-connection.ts'
 import { errorBytes, pushOf, writeError } from './replies.ts'
+import type { Member } from './roster.ts'
 import { Stall } from './stall.ts'
 import type { Counters } from './statistics.ts'
 import { ERROR_PRICE_BYTES, PRICES, Share, STRANGERS_PRICE_BYTES, type Turns } from './turns.ts'
@@ -64,8 +65,9 @@ export interface PeerEnd {
 
 const PEER_OPCODES: ReadonlySet<number> = new Set(Object.values(PeerOpcode))
 
-export class Session implements TransportEvents, Requester {
+export class Session implements TransportEvents, Requester, Member {
   clientName = ''
+  rosterIndex = -1
   challenge: Challenge | undefined
   readonly transport: Transport
   readonly #host: SessionHost
