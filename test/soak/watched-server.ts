@@ -2,7 +2,7 @@
 // what it counts is asked of it as any client may, and what it writes to standard error is read: a warning is counted,
 // anything worse is trouble.
 
-import type { ChildProcess } from 'node:child_process'
+import { type ChildProcess, execFileSync } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -24,6 +24,7 @@ export interface ServerSetup {
   distDir: string
   maxConnections: number
   tls: TlsPaths | undefined
+  /** Of its main thread; undefined: not pinned. */
   core: number | undefined
 }
 
@@ -93,11 +94,14 @@ export class WatchedServer {
     const command = {
       command: process.execPath,
       args: [...nodeFlags, script, ...flags],
-      core,
+      core: undefined,
       env: AS_A_SERVICE,
     }
     const ready = /^Server listens on port (\d+)$/m
     const running = await startAnnounced('the server', command, ready, (line) => hear(line))
+    // The main thread alone: V8's helpers would take the core from it, which they do only where there is no other.
+    if (core !== undefined)
+      execFileSync('taskset', ['-p', '-c', `${core}`, `${running.pid}`], { stdio: 'ignore' })
     const control = new OrmucoCacheClient({
       servers: `127.0.0.1:${running.port}`,
       name: 'soak',
