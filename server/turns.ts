@@ -9,8 +9,8 @@
 
 import { Opcode } from '../protocol/messages.ts'
 
-/** A piece, and what those who wait share in a turn: about a millisecond, copied out of the store and by the kernel. */
-const TURN_BYTES_MAX = 1024 * 1024
+/** A piece, and what those who wait share in a turn: about a quarter of a millisecond, copied out of the store and by the kernel. */
+const TURN_BYTES_MAX = 256 * 1024
 
 /** By opcode, in bytes: what a request costs besides its reply. One that may look at thousands of records costs a turn. */
 export const PRICES = new Int32Array(256)

@@ -177,7 +177,7 @@ describe('unsent replies of all connections', () => {
     for (const end of [slow, deaf]) {
       end.isReading = false
       end.say(gets(4))
-      await nextTurn()
+      for (let turns = 4; turns > 0; turns--) await nextTurn()
     }
     slow.session.check(host.nowMs)
     deaf.session.check(host.nowMs)
@@ -185,6 +185,7 @@ describe('unsent replies of all connections', () => {
     slow.session.check(host.nowMs)
     other.isReading = false
     other.say(gets(4))
+    for (let turns = 4; turns > 0; turns--) await nextTurn()
     expect(host.held.unsentBytes).toBeLessThanOrEqual(2 * MIB)
     expect([slow, deaf, other].map(({ isClosed }) => isClosed)).toEqual([false, true, false])
   })
