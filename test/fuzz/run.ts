@@ -15,8 +15,10 @@ import { missingOutcomes, toldFailure, toldOutcomes } from './report.ts'
 import { inputsOf, STATES } from './states.ts'
 
 const PROGRESS_MS = 5000
-/** Of each state, before memory is measured for the first time. */
+/** Of each state, before memory is measured for the first time: at least so many worlds … */
 const WARM_UP_WORLDS = 5
+/** … and this share of all: V8 compiles ever more of the code, for hundreds of thousands of inputs. */
+const WARM_UP_SHARE = 0.1
 /** A process that has nothing to tell for so long hangs: a world takes a second, and many on a machine that is busy. */
 const SILENCE_MS_MAX = 600_000
 /** An input that takes longer at its best is a violation. */
@@ -44,8 +46,16 @@ async function work(job: Job): Promise<void> {
   const tell = (report: Report) => process.send?.(report)
   const states = job.states.map(({ name }) => stateOf(name))
   // What is made once and kept is made now: code, tables, spare buffers.
-  for (const state of states)
-    await playState(state, job.seed, WARM_UP_WORLDS * state.inputsPerWorld, noOutcomes())
+  for (const [index, state] of states.entries()) {
+    const inputs = WARM_UP_SHARE * (job.states[index]?.inputs ?? 0)
+    await playState(
+      state,
+      job.seed,
+      Math.max(WARM_UP_WORLDS * state.inputsPerWorld, Math.ceil(inputs)),
+      noOutcomes(),
+      { onWorld: (world) => tell({ kind: 'world', state: state.name, world }) },
+    )
+  }
   fillSpares()
   const beforeBytes = await heldBytes()
   let inputs = 0
