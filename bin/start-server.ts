@@ -30,7 +30,7 @@ const SAME_SIGNAL_MS = 500
 /**
  * What V8 makes a server of, when thousands of connections come. After many that stayed it would make parts of every
  * connection in old space at once, and those keep all of one that has gone until a full collection. And it would let the
- * young generation grow to 48 MiB, which it hardly ever gives back, and which makes pauses of milliseconds.
+ * young generation grow to 48 MiB, which it hardly ever gives back, and which makes pauses of milliseconds (docs/adr/0008).
  */
 const V8_FLAGS = ['--no-allocation-site-pretenuring', '--semi-space-growth-factor=1']
 
